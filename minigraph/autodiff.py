@@ -1,0 +1,489 @@
+"""Reverse-mode differentiation: one walk back through the graph, and every transform on top of it.
+
+`pull_back` takes the gradient with respect to some results and carries it back: nodes are visited in the reverse of
+their creation order, each node's rule turns the gradient at its result into gradients at its inputs, and gradients
+that meet are added. They live in a dictionary during the walk, not on the nodes, so a second walk starts clean.
+
+The rules are written once, over a namespace `F`. When only values are wanted the walk hands them plain arrays and the
+array functions, so that backward costs no bookkeeping; when the gradient must itself be a graph (a higher derivative,
+or any derivative under tracing) it hands them tensors and the public functions. That is all there is to higher orders.
+
+No walk recurses: a chain of a million nodes is fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from . import backend
+from . import tree as pytree
+from .errors import ArgumentError, DTypeError, GraphError, ShapeError
+from .namespace import array_functions, numpy_functions, tensor_functions
+from .op import ORDINARY, Op, Operand, Spec, mode, modified
+from .tensor import FREED, Operators, Tensor, bind, lift
+from .variable import INPUT, READ, Variable, leaf
+
+__all__ = ["backward", "checkpoint", "grad", "hessian", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
+
+_by_creation = attrgetter("seq")
+
+
+# ---------------------------------------------------------------------------------------------------- the walk
+
+
+def history(roots: Sequence[Tensor], stop: frozenset[int] | set[int] = frozenset()) -> tuple[list[Tensor], list[Tensor]]:
+    """Every node that carries gradient into `roots`: (inner nodes, newest first; leaves). Does not look behind `stop`."""
+    nodes, leaves = [], []
+    seen = {id(t) for t in roots}
+    stack = [t for t in roots if t.requires_grad]
+    while stack:
+        t = stack.pop()
+        inputs = t.inputs
+        if id(t) in stop or not inputs:
+            if inputs is FREED:
+                raise freed(t)
+            leaves.append(t)
+            continue
+        nodes.append(t)
+        for x in inputs:
+            if x.requires_grad and (key := id(x)) not in seen:
+                seen.add(key)
+                stack.append(x)
+    nodes.sort(key=_by_creation, reverse=True)
+    return nodes, leaves
+
+
+def freed(t: Tensor) -> GraphError:
+    """The error for a second backward."""
+    return GraphError(
+        f"backward: the graph behind {t.op.name if t.op else 'this tensor'} has been freed by an earlier backward",
+        expected="one backward for each forward",
+        actual="a second one through the same nodes",
+        remedy="loss.backward(retain_graph=True) the first time, or compute the loss again",
+    )
+
+
+def pull_back(
+    nodes: Sequence[Tensor], cotangents: dict[int, Any], *, as_graph: bool, release: bool = False, hooks: Sequence[Any] = ()
+) -> None:
+    """Carry `cotangents` (by `id` of the tensor) back through `nodes`, newest first; what reaches leaves stays in it.
+
+    Args:
+        as_graph: compute on tensors with the public functions, so that the result is a graph, instead of on arrays.
+        release: cut each node from its inputs when it is done, so that its memory is freed during the walk.
+    """
+    take = cotangents.pop
+    get = cotangents.get
+    F = tensor_functions if as_graph else numpy_functions
+    for node in nodes:
+        g = take(id(node), None)
+        if g is None:
+            continue
+        op, inputs, attrs = node.op, node.inputs, node.attrs
+        if as_graph:
+            y, values = node, inputs
+        else:
+            y, values = node.value, [x.value for x in inputs]
+            if not backend.only_numpy:
+                F = array_functions(y)
+        for hook in hooks:
+            hook.before_backward(node, g)
+        if type(g) is list:
+            g = complete(g, node, F)
+        rules = op.vjp
+        if type(rules) is tuple:
+            found = None
+        else:
+            found = rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs)
+        for index, x in enumerate(inputs):
+            if not x.requires_grad:
+                continue
+            if found is not None:
+                gx = found[index]
+            else:
+                rule = rules[index]
+                gx = None if rule is None else rule(F, g, y, *values, **attrs)
+            if gx is None:
+                continue
+            key, xv = id(x), x.value
+            if type(xv) is tuple:  # a node with several results: the gradient of each is kept by itself
+                slots = cotangents.setdefault(key, [None] * len(xv))
+                k = attrs["index"]
+                slots[k] = gx if slots[k] is None else slots[k] + gx
+            else:
+                if gx.shape != xv.shape or gx.dtype != xv.dtype:
+                    gx = fit(F, gx, xv)
+                old = get(key)
+                cotangents[key] = gx if old is None else old + gx
+            for hook in hooks:
+                hook.after_backward(node, index, gx)
+        if release:
+            node.inputs = FREED
+
+
+def fit(F: Any, g: Any, like: Any) -> Any:
+    """Undo broadcasting and promotion: sum `g` over the axes that were stretched and convert it to the dtype of `like`."""
+    shape = like.shape
+    if g.shape != shape:
+        extra = len(g.shape) - len(shape)
+        if extra > 0:
+            g = F.sum(g, axis=tuple(range(extra)))
+        stretched = tuple([i for i, (n, m) in enumerate(zip(shape, g.shape, strict=True)) if n == 1 and m != 1])
+        if stretched:
+            g = F.sum(g, axis=stretched, keepdims=True)
+    return g if g.dtype == like.dtype else F.astype(g, dtype=like.dtype)
+
+
+def complete(slots: list[Any], node: Tensor, F: Any) -> tuple[Any, ...]:
+    """The gradients of all results of a node with several, zeros where none arrived."""
+    return tuple([
+        g if g is not None else F.zeros(v.shape, dtype=v.dtype) for g, v in zip(slots, node.value, strict=True)
+    ])  # fmt: skip
+
+
+def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Accumulate the gradient of `root` in `.grad` of every leaf that requires it. See `Tensor.backward`."""
+    now = mode.get()
+    recorder = None if now is None else now.recorder
+    tracing = recorder is not None and recorder.symbolic
+    seed = starting_gradient(root, gradient, tracing or create_graph)
+    nodes, leaves = history([root])
+    cotangents = {id(root): seed}
+    hooks = () if now is None else now.hooks
+    if recorder is None:
+        as_graph, release = create_graph, not (retain_graph or create_graph)
+    else:  # the nodes of a recording stay readable: they are marked instead of cut
+        as_graph, release = tracing or create_graph, False
+        recorder.mark_freed(nodes, freed, keep=retain_graph or create_graph)
+    if as_graph:
+        with modified(grad=create_graph):
+            pull_back(nodes, cotangents, as_graph=True, hooks=hooks)
+            for t in leaves:
+                if (g := cotangents.pop(id(t), None)) is not None:
+                    accumulate(t, g)
+    else:
+        pull_back(nodes, cotangents, as_graph=False, release=release, hooks=hooks)
+        for t in leaves:
+            if (g := cotangents.pop(id(t), None)) is not None:
+                accumulate(t, g)
+
+
+def accumulate(t: Tensor, g: Any) -> None:
+    """Add `g` (an array, or a tensor when it is part of a graph) to the gradient cell of the leaf `t`."""
+    cell: Any = t.attrs["variable"] if t.op is READ else t
+    if type(g) is Tensor:
+        old = cell.grad
+        cell.grad = g if old is None else old + g
+        return
+    old = cell._grad
+    if old is None:
+        cell._grad = g
+    else:
+        cell._grad = (old.value if type(old) is Tensor else old) + g
+
+
+def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
+    """The gradient to start from: ones for a scalar, or what the user gave, checked."""
+    if not root.requires_grad:
+        raise GraphError(
+            "backward: nothing here requires a gradient",
+            expected="a result of tensors with requires_grad=True, or of nn.Parameters",
+            actual=repr(root),
+            remedy="mg.tensor(..., requires_grad=True); and check that no stop_gradient, no_grad or integer dtype lies between",
+        )
+    if gradient is None:
+        if root.shape != ():
+            raise ShapeError(
+                "backward: only a scalar has a gradient of its own",
+                expected="shape ()",
+                actual=f"shape {root.shape}",
+                remedy="reduce it first, for example loss.sum() or loss.mean(), or pass gradient= of the same shape",
+            )
+        from .ops import ones
+
+        start = ones((), dtype=root.dtype, device=root.device)
+    else:
+        start = lift(gradient, root)
+        if start.shape != root.shape:
+            raise ShapeError("backward: gradient and tensor have the same shape", expected=f"{root.shape}", actual=f"{start.shape}")
+        if start.dtype != root.dtype:
+            start = start.astype(root.dtype)
+    return start if as_graph else start.value
+
+
+# -------------------------------------------------------------------------------------------------- transforms
+
+
+def gradients(outputs: Sequence[Tensor], cotangents: Sequence[Any], targets: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of `outputs`, weighted by `cotangents`, with respect to `targets`: what `vjp` and `grad` stand on.
+
+    The result is itself a graph whenever somebody could differentiate it: under tracing, when the targets hang on
+    something that requires gradients (nesting), or when the outputs also depend on other leaves that do.
+    """
+    now = mode.get() or ORDINARY
+    tracing = now.recorder is not None and now.recorder.symbolic
+    aims = {id(t) for t in targets}
+    live = [(t, c) for t, c in zip(outputs, cotangents, strict=True) if t.requires_grad]
+    nodes, leaves = history([t for t, _ in live], aims)
+    outer = any(t.inputs for t in targets) or any(id(t) not in aims for t in leaves)
+    differentiable = outer or any(c.requires_grad for _, c in live)
+    as_graph = tracing or differentiable
+    collected: dict[int, Any] = {}
+    for t, c in live:
+        g = c if as_graph else c.value
+        collected[id(t)] = g if id(t) not in collected else collected[id(t)] + g
+    if as_graph:
+        with modified(grad=differentiable):
+            pull_back(nodes, collected, as_graph=True, hooks=now.hooks)
+    else:
+        pull_back(nodes, collected, as_graph=False, hooks=now.hooks)
+    results = []
+    for t in targets:
+        g = collected.get(id(t))
+        if g is None:
+            from .ops import zeros
+
+            g = zeros(t.shape, dtype=t.dtype, device=t.device)
+        results.append(g if type(g) is Tensor else Tensor(g))
+    return results
+
+
+class Region:
+    """The arguments of a function, made ready to be differentiated with respect to some of them.
+
+    Each chosen tensor is replaced by a fresh node: `identity(x)` if `x` itself requires gradients (then we are nested in
+    another differentiation and the new node hangs on it), a new leaf otherwise. Parameters of a module argument are
+    variables: their tensors are the targets.
+    """
+
+    def __init__(self, name: str, args: Sequence[Any], argnums: int | Sequence[int]):
+        self.single = isinstance(argnums, int)
+        chosen = [argnums] if isinstance(argnums, int) else list(argnums)
+        args = list(args)
+        self.targets: list[Tensor] = []
+        self.structures = []
+        for k in chosen:
+            if not -len(args) <= k < len(args):
+                raise ArgumentError(f"{name}: argnums", expected=f"positions of the {len(args)} positional arguments", actual=f"{k}")
+            leaves, structure = pytree.flatten(args[k])
+            fresh = [self.prepare(name, k, x) for x in leaves]
+            self.structures.append((structure, len(leaves)))
+            args[k] = pytree.unflatten(structure, fresh)
+        self.args = args
+
+    def prepare(self, name: str, position: int, x: Any) -> Any:
+        if isinstance(x, Variable):
+            t = x.read()
+            if not t.requires_grad:
+                raise ArgumentError(f"{name}: {x.name or 'a variable'} of argument {position} does not require gradients",
+                                    remedy="set variable.requires_grad = True, or leave it out of argnums")  # fmt: skip
+            self.targets.append(t)
+            return x
+        t = lift(x)
+        if t.dtype.kind != "f":
+            raise DTypeError(f"{name}: argument {position} must be floating point to be differentiated", expected="float16, "
+                             "float32 or float64", actual=repr(t), remedy="x.astype(mg.float32), or other argnums")  # fmt: skip
+        fresh = follow(t)
+        self.targets.append(fresh)
+        return fresh
+
+    def pack(self, values: Sequence[Any]) -> Any:
+        """Values in the order of the targets -> the structure of the chosen arguments."""
+        results, at = [], 0
+        for structure, n in self.structures:
+            results.append(pytree.unflatten(structure, list(values[at : at + n])))
+            at += n
+        return results[0] if self.single else tuple(results)
+
+
+def follow(t: Tensor) -> Tensor:
+    """A new node with the value of `t` that requires gradients: hanging on `t` if `t` does, a leaf otherwise."""
+    now = mode.get() or ORDINARY
+    if t.requires_grad and now.grad:
+        return bind(IDENTITY, t)
+    if t.is_symbolic:
+        fresh = bind(IDENTITY, t)
+        fresh.requires_grad = True
+        return fresh
+    return Tensor(t.value, requires_grad=True, name=t.name)
+
+
+IDENTITY = Op(
+    "identity",
+    run=lambda xp, x: x,
+    infer=lambda x: x,
+    numpy=lambda x: x,
+    vjp=(lambda F, g, y, x: g,),
+    view=True,
+    elementwise=True,
+    expression="x",
+    latex="{x}",
+    derivative=("1",),
+)
+STOP_GRADIENT = Op("stop_gradient", run=lambda xp, x: x, infer=lambda x: x, numpy=lambda x: x, view=True,
+                   elementwise=True, expression="x", latex=r"\mathrm{{stop}}({x})")  # fmt: skip
+
+
+def stop_gradient(x: Any) -> Tensor:
+    """The same value, through which no gradient flows.
+
+    >>> mg.grad(lambda x: x * mg.stop_gradient(x))(mg.tensor(3.0))
+    tensor(3., dtype=float32)
+    """
+    return bind(STOP_GRADIENT, lift(x))
+
+
+def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable:
+    """A function that returns the value of `fn` and its gradient: `(value, gradient)`.
+
+    Args:
+        fn: returns a scalar tensor; with `has_aux`, a pair (scalar, anything).
+        argnums: the position, or positions, of the arguments to differentiate. Each may be a tensor, a number, or a tree
+            (dict, list, tuple, module) of them; the gradient has the same structure.
+        has_aux: `fn` returns `(value, aux)`; the new function then returns `((value, aux), gradient)`.
+
+    Raises:
+        ShapeError: `fn` did not return a scalar. DTypeError: an argument is not floating point.
+
+    >>> mg.value_and_grad(lambda p: (p["w"] ** 2).sum())({"w": mg.tensor([1.0, 2.0])})
+    (tensor(5., dtype=float32), {'w': tensor([2., 4.], dtype=float32)})
+    """
+
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        name = getattr(fn, "__name__", "function")
+        region = Region(f"grad of {name}", args, argnums)
+        with modified(grad=True):
+            result = fn(*region.args, **kwargs)
+        value, aux = result if has_aux else (result, None)
+        value = scalar_result(name, value)
+        from .ops import ones
+
+        found = gradients([value], [ones((), dtype=value.dtype, device=value.device)], region.targets)
+        value = outward(value, region)
+        return ((value, aux) if has_aux else value), region.pack(found)
+
+    differentiated.__name__ = f"value_and_grad_{getattr(fn, '__name__', 'function')}"
+    return differentiated
+
+
+def outward(value: Tensor, region: Region) -> Tensor:
+    """A result as the caller may see it: without the history of this differentiation unless somebody outside needs it."""
+    if not value.requires_grad:
+        return value
+    aims = {id(t) for t in region.targets}
+    outer = any(t.inputs or t.op is READ for t in region.targets) or any(id(t) not in aims for t in history([value], aims)[1])
+    return value if outer else stop_gradient(value)
+
+
+def scalar_result(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Operand):
+        raise DTypeError(f"grad of {name}: the function must return a scalar tensor", expected="a 0-d tensor",
+                         actual=f"{type(value).__name__}", remedy="with auxiliary results, pass has_aux=True")  # fmt: skip
+    value = lift(value)
+    if value.shape != ():
+        raise ShapeError(f"grad of {name}: the function must return a scalar", expected="shape ()", actual=f"shape {value.shape}",
+                         remedy="reduce it (.sum(), .mean()), or use mg.jacobian or mg.vjp")  # fmt: skip
+    return value
+
+
+def grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable:
+    """The gradient of a scalar function, as a function. Arguments as for `value_and_grad`. Nests to any order.
+
+    With `has_aux` the result is `(gradient, aux)`.
+
+    >>> mg.grad(mg.grad(lambda x: x**3))(mg.tensor(2.0))
+    tensor(12., dtype=float32)
+    """
+    both = value_and_grad(fn, argnums, has_aux=has_aux)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, g = both(*args, **kwargs)
+        return (g, value[1]) if has_aux else g
+
+    gradient.__name__ = f"grad_{getattr(fn, '__name__', 'function')}"
+    return gradient
+
+
+def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
+    """Value of `fn` at `primals`, and the function that carries gradients back: `cotangents -> gradients of primals`.
+
+    The returned function takes the structure of the result and returns a tuple, one entry for each primal; it may be
+    called any number of times.
+
+    >>> y, back = mg.vjp(lambda x: x * x, mg.tensor([1.0, 2.0]))
+    >>> back(mg.tensor([1.0, 10.0]))
+    (tensor([ 2., 40.], dtype=float32),)
+    """
+    name = getattr(fn, "__name__", "function")
+    region = Region(f"vjp of {name}", primals, tuple(range(len(primals))))
+    with modified(grad=True):
+        result = fn(*region.args)
+    outputs, structure = pytree.flatten(result)
+    outputs = [lift(t) for t in outputs]
+
+    def back(cotangents: Any) -> tuple[Any, ...]:
+        given, shape = pytree.flatten(cotangents)
+        if shape != structure:
+            raise ArgumentError(f"vjp of {name}: cotangents have the structure of the result",
+                                actual=pytree.explain_difference(structure, shape))  # fmt: skip
+        checked = []
+        for y, c in zip(outputs, given, strict=True):
+            c = lift(c, y)
+            if c.shape != y.shape:
+                raise ShapeError(f"vjp of {name}: cotangent and result have the same shape", expected=f"{y.shape}", actual=f"{c.shape}")
+            checked.append(c)
+        return region.pack(gradients(outputs, checked, region.targets))
+
+    return pytree.unflatten(structure, [outward(t, region) for t in outputs]), back
+
+
+def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """Value of `fn`, and its derivative in the direction `tangents` (forward mode).
+
+    Reverse mode is linear in the gradient it carries back, so carrying *it* back once more gives the forward derivative:
+    no second set of rules is needed (J. Townsend, "A new trick for calculating Jacobian vector products", 2017).
+
+    Args:
+        primals, tangents: sequences of equal length and structure.
+
+    >>> mg.jvp(lambda x: x**2, (mg.tensor(3.0),), (mg.tensor(1.0),))
+    (tensor(9., dtype=float32), tensor(6., dtype=float32))
+    """
+    given, structure = pytree.flatten(tuple(primals))
+    directions, other = pytree.flatten(tuple(tangents))
+    if structure != other:
+        raise ArgumentError("jvp: tangents have the structure of primals", actual=pytree.explain_difference(structure, other))
+    points = [lift(p) for p in given]
+    directions = [lift(v, p) for v, p in zip(directions, points, strict=True)]
+    for p, v in zip(points, directions, strict=True):
+        if p.shape != v.shape:
+            raise ShapeError("jvp: each tangent has the shape of its primal", expected=f"{p.shape}", actual=f"{v.shape}")
+    from .ops import zeros
+
+    with modified(grad=True):
+        fresh = [follow(p) for p in points]
+        result = fn(*pytree.unflatten(structure, fresh))
+        flat, out = pytree.flatten(result)
+        outputs = [lift(y) for y in flat]
+        dummies = []
+        for y in outputs:
+            dummy = zeros(y.shape, dtype=y.dtype, device=y.device)
+            dummies.append(follow_leaf(dummy))
+        pulled = gradients(outputs, dummies, fresh)
+        derivative = gradients(pulled, directions, dummies)
+    nested = any(p.requires_grad for p in points) or any(v.requires_grad for v in directions)
+    seal = (lambda t: t) if nested or any(t.requires_grad and id(t) not in {id(f) for f in fresh}
+                                          for t in history([y for y in outputs if y.requires_grad], {id(f) for f in fresh})[1]) else stop_gradient  # fmt: skip
+    return (
+        pytree.unflatten(out, [seal(y) for y in outputs]),
+        pytree.unflatten(out, [seal(d) if d.requires_grad else d for d in derivative]),
+    )
+
+
+def follow_leaf(t: Tensor) -> Tensor:
+    """A leaf that requires gradients, also under tracing."""
+    if t.is_symbolic:
+        return follow(t)
+    return Tensor(t.value, requires_grad=True)
