@@ -20,11 +20,13 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .errors import ArgumentError, DTypeError
 
 __all__ = ["Structure", "explain_difference", "flatten", "map", "paths", "register", "unflatten"]
+
+T = TypeVar("T")
 
 
 class Container(NamedTuple):
@@ -62,11 +64,13 @@ _KEYED = Container(
 )
 _ROW = Container(lambda tree: (tree, None), lambda kind, meta, children: kind(children), _positions)
 _NAMED_TUPLE = Container(
-    lambda tree: (tree, type(tree)._fields), lambda kind, meta, children: kind._make(children), _fields
+    lambda tree: (tree, type(tree)._fields),
+    lambda kind, meta, children: kind._make(children),  # type: ignore[attr-defined]
+    _fields,
 )
 _NOTHING = Container(lambda tree: ((), None), lambda kind, meta, children: None, _positions)
 
-_BUILT_IN = {dict: _KEYED, OrderedDict: _KEYED, list: _ROW, tuple: _ROW, type(None): _NOTHING}
+_BUILT_IN: dict[type, Container] = {dict: _KEYED, OrderedDict: _KEYED, list: _ROW, tuple: _ROW, type(None): _NOTHING}
 CONTAINERS: dict[type, Container] = dict(_BUILT_IN)
 
 
@@ -105,6 +109,7 @@ class Structure:
 
     tokens: tuple[Any, ...]
     size: int
+    _hash: int | None
 
     def __init__(self, tokens: tuple[Any, ...], size: int):
         self.tokens, self.size, self._hash = tokens, size, None
@@ -199,7 +204,7 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
             if type(x) in CONTAINERS or isinstance(x, tuple):
                 break
         else:
-            return list(tree), _flat(kind, len(tree))
+            return list(tree), _flat(kind, len(tree))  # type: ignore[arg-type]
     leaves: list[Any] = []
     tokens: list[Any] = []
     waiting = [tree]
@@ -240,8 +245,12 @@ def _refuse_cycle(tree: Any) -> None:
         if len(children) == 0:
             continue
         if id(x) in around:
-            raise ArgumentError("tree: a container contains itself", expected="a finite tree",
-                                actual=f"a {type(x).__name__} inside itself", remedy="store a copy of it instead")  # fmt: skip
+            raise ArgumentError(
+                "tree: a container contains itself",
+                expected="a finite tree",
+                actual=f"a {type(x).__name__} inside itself",
+                remedy="store a copy of it instead",
+            )
         around[id(x)] = x
         waiting += (id(x), left, *children)
 
@@ -258,8 +267,12 @@ def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     """
     leaves = list(leaves)
     if len(leaves) != structure.size:
-        raise ArgumentError("unflatten: as many leaves as the structure has", expected=f"{structure.size} leaves for {structure}",
-                            actual=f"{len(leaves)} leaves", remedy="pass the list that flatten gave, changed in place only")  # fmt: skip
+        raise ArgumentError(
+            "unflatten: as many leaves as the structure has",
+            expected=f"{structure.size} leaves for {structure}",
+            actual=f"{len(leaves)} leaves",
+            remedy="pass the list that flatten gave, changed in place only",
+        )
     # Read from the end, every container finds its finished children on top of the stack, the first one uppermost.
     done: list[Any] = []
     for token in reversed(structure.tokens):
@@ -291,8 +304,12 @@ def map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     for i, other in enumerate(rest):
         more, its = flatten(other)
         if its != structure:
-            raise ArgumentError("tree.map: trees of the same structure", expected=f"argument {i + 2} nested like the first tree",
-                                actual=explain_difference(structure, its), remedy="build both trees in the same way")  # fmt: skip
+            raise ArgumentError(
+                "tree.map: trees of the same structure",
+                expected=f"argument {i + 2} nested like the first tree",
+                actual=explain_difference(structure, its),
+                remedy="build both trees in the same way",
+            )
         columns.append(more)
     return unflatten(structure, [fn(*row) for row in zip(*columns, strict=True)])
 
@@ -311,16 +328,16 @@ def paths(tree: Any, name: str = "tree") -> list[str]:
 
 
 def register(
-    kind: type,
+    kind: type[T],
     flatten_fn: Callable[[Any], tuple[Sequence[Any], Any]] | None = None,
     unflatten_fn: Callable[[Any, list[Any]], Any] | None = None,
-) -> type:
+) -> type[T]:
     """Make a class a container. A dataclass needs no functions, so `register` can stand above it as a decorator.
 
     Args:
         kind: the class; subclasses are not included.
-        flatten_fn: `flatten_fn(instance) -> (children, meta)`. `meta` is hashable and comparable: it becomes part of the
-            structure. If it is a tuple with one string per child, these name the children in paths.
+        flatten_fn: `flatten_fn(instance) -> (children, meta)`. `meta` is hashable and comparable: it becomes part of
+            the structure. If it is a tuple with one string per child, these name the children in paths.
         unflatten_fn: `unflatten_fn(meta, children) -> instance`. Children may be any objects, not only tensors.
 
     Returns:
@@ -339,9 +356,13 @@ def register(
     Point(x=2, y=3)
     """
     if not isinstance(kind, type):
-        raise DTypeError("tree.register: a class", expected="a class", actual=f"{kind!r}", remedy=f"register type({kind!r})")
+        raise DTypeError(
+            "tree.register: a class", expected="a class", actual=f"{kind!r}", remedy=f"register type({kind!r})"
+        )
     if kind in _BUILT_IN:
-        raise ArgumentError(f"tree.register: {kind.__name__} is a container already", remedy="register a class of your own")
+        raise ArgumentError(
+            f"tree.register: {kind.__name__} is a container already", remedy="register a class of your own"
+        )
     if flatten_fn is None and unflatten_fn is None and dataclasses.is_dataclass(kind):
         names = tuple(field.name for field in dataclasses.fields(kind) if field.init)
         CONTAINERS[kind] = Container(
@@ -351,16 +372,20 @@ def register(
         )
         return kind
     if flatten_fn is None or unflatten_fn is None:
-        raise ArgumentError(f"tree.register: how to take {kind.__name__} apart and put it together",
-                            expected="flatten_fn and unflatten_fn, or a dataclass",
-                            actual=f"{'no' if flatten_fn is None else 'a'} flatten_fn, {'no' if unflatten_fn is None else 'an'} unflatten_fn",
-                            remedy="make it a dataclass, or pass both functions")  # fmt: skip
+        raise ArgumentError(
+            f"tree.register: how to take {kind.__name__} apart and put it together",
+            expected="flatten_fn and unflatten_fn, or a dataclass",
+            actual=f"flatten_fn={flatten_fn}, unflatten_fn={unflatten_fn}",
+            remedy="make it a dataclass, or pass both functions",
+        )
 
     def take_apart(tree: Any) -> tuple[Sequence[Any], Any]:
         children, meta = flatten_fn(tree)
         return list(children), meta
 
-    CONTAINERS[kind] = Container(take_apart, lambda cls, meta, children: unflatten_fn(meta, children), _registered_steps)
+    CONTAINERS[kind] = Container(
+        take_apart, lambda cls, meta, children: unflatten_fn(meta, children), _registered_steps
+    )
     return kind
 
 

@@ -137,7 +137,9 @@ def test_paths_read_like_python():
 
 
 def test_repr_is_python_with_stars():
-    _, structure = tree.flatten({"w": [1, (2,)], "b": None, 3: Pair(1, ()), "p": Point(1, 2), "o": OrderedDict(a=1), "g": Bag("l", [1])})
+    _, structure = tree.flatten(
+        {"w": [1, (2,)], "b": None, 3: Pair(1, ()), "p": Point(1, 2), "o": OrderedDict(a=1), "g": Bag("l", [1])}
+    )
     assert repr(structure) == (
         'Structure({"w": [*, (*,)], "b": None, 3: Pair(left=*, right=()), "p": Point(x=*, y=*), '
         '"o": OrderedDict({"a": *}), "g": Bag(*)})'
@@ -218,7 +220,11 @@ def test_a_planted_wrong_order_is_seen_by_the_round_trip():
         ({"a": 1}, {"a": None}, 'p["a"] is a leaf in the first, None in the second'),
         ({"a": 1, "b": [2]}, {"a": 1, "b": [(2,)]}, 'p["b"][0] is a leaf in the first, a tuple of 1 in the second'),
         ({"a": 1, "b": 2}, {"a": 1, "c": 2}, 'p: the second dict lacks "b" and has "c" in addition'),
-        ({"a": 1, "b": 2}, {"b": 1, "a": 2}, 'p has the keys "a", "b" in the first, in the order "b", "a" in the second'),
+        (
+            {"a": 1, "b": 2},
+            {"b": 1, "a": 2},
+            'p has the keys "a", "b" in the first, in the order "b", "a" in the second',
+        ),
         ({"a": [1]}, {"a": {}}, 'p["a"] is a list of 1 in the first, an empty dict in the second'),
         (Bag("x", [1]), Bag("y", [1]), "p: the metadata of the Bag is 'x' in the first, 'y' in the second"),
     ],
@@ -236,7 +242,9 @@ def test_errors_say_what_to_do():
     _, structure = tree.flatten((1, 2))
     with pytest.raises(ArgumentError, match=r"2 leaves for Structure\(\(\*, \*\)\)(.|\n)*3 leaves"):
         tree.unflatten(structure, [1, 2, 3])
-    with pytest.raises(ArgumentError, match=r"argument 2(.|\n)*tree is a tuple of 2 in the first, a leaf in the second"):
+    with pytest.raises(
+        ArgumentError, match=r"argument 2(.|\n)*tree is a tuple of 2 in the first, a leaf in the second"
+    ):
         tree.map(lambda a, b: a, (1, 2), 3)
     with pytest.raises(ArgumentError, match="dict is a container already"):
         tree.register(dict, lambda d: ([], None), lambda m, c: {})
