@@ -1,8 +1,8 @@
 """The workloads: data, initial weights and hyper-parameters in NumPy, the same numbers for every framework.
 
-A framework's part (``peers/``) receives one of these problems and writes the training step as its users would. Weights have
-PyTorch's layout, (out_features, in_features). Everything is float32, labels and actions are int64; nothing is read from
-disk. Every problem is drawn from a generator with a fixed seed, so that losses can be compared between processes.
+A framework's part (``peers/``) receives one of these problems and writes the training step as its users would. Weights
+have PyTorch's layout, (out_features, in_features). Everything is float32, labels and actions are int64; nothing is read
+from disk. Every problem is drawn from a generator with a fixed seed, so that losses can be compared between processes.
 
 To add a workload: a dataclass here (unless one fits), an entry in ``WORKLOADS``, and in each peer that takes part one
 function that is named after the entry's ``family``.
@@ -11,6 +11,7 @@ function that is named after the entry's ``family``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ Layers = list[tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Classification:
-    """Linear layers with ReLU between them, mean cross-entropy, SGD with momentum (PyTorch's: ``v = momentum v + g``)."""
+    """Linear layers with ReLU between them, mean cross-entropy, SGD with momentum (``v = momentum v + g``)."""
 
     layers: Layers
     inputs: Array
@@ -33,9 +34,10 @@ class Classification:
 
 @dataclass(frozen=True)
 class QLearning:
-    """One step of deep Q-learning: mean Huber loss (delta 1) between ``Q(s, a)`` and ``r + discount (1 - done) max Q'(s')``.
+    """One step of deep Q-learning with Adam (Kingma and Ba, 2015).
 
-    ``Q'`` is the target network: it takes part without gradients. The optimiser is Adam (Kingma and Ba, 2015).
+    The loss is the mean Huber loss (delta 1) between ``Q(s, a)`` and ``r + discount (1 - done) max Q'(s')``, where
+    ``Q'`` is the target network, which takes part without gradients.
     """
 
     online: Layers
@@ -87,7 +89,7 @@ def linear_layers(generator: np.random.Generator, sizes: tuple[int, ...]) -> Lay
             (generator.standard_normal((outputs, inputs)) / np.sqrt(inputs)).astype(np.float32),
             (generator.standard_normal(outputs) * 0.1).astype(np.float32),
         )
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+        for inputs, outputs in pairwise(sizes)
     ]
 
 
@@ -118,7 +120,7 @@ def chain(width: int = 16) -> Chain:
 
 
 def products(batch: int, sizes: tuple[int, ...] = (64, 128, 64, 10)) -> Products:
-    """For each layer ``x w.T``, ``g.T x`` and, but for the first, ``g w``; transposed operands are views, as in training."""
+    """For each layer ``x w.T``, ``g.T x`` and, but for the first, ``g w``, with transposed views as in training."""
     generator = np.random.default_rng(3)
     pairs = []
     for index, (weight, _) in enumerate(linear_layers(generator, sizes)):
@@ -133,9 +135,9 @@ def products(batch: int, sizes: tuple[int, ...] = (64, 128, 64, 10)) -> Products
 
 WORKLOADS = {
     "mlp64": Workload("MLP 64-128-64-10, batch 64, momentum SGD", "mlp", partial(mlp, 64)),
-    "mlp1024": Workload("the same, batch 1,024", "mlp", partial(mlp, 1024)),
+    "mlp1024": Workload("MLP 64-128-64-10, batch 1,024, momentum SGD", "mlp", partial(mlp, 1024)),
     "qnet": Workload("Q-network 4-64-64-2, batch 64, Huber loss, target network, Adam", "qnet", qnet),
     "chain": Workload("1,000 chained adds of shape (16,), forward and backward", "chain", chain),
-    "products64": Workload("only the matrix products of the MLP, batch 64", "products", partial(products, 64)),
-    "products1024": Workload("only the matrix products of the MLP, batch 1,024", "products", partial(products, 1024)),
+    "products64": Workload("the matrix products of the MLP alone, batch 64", "products", partial(products, 64)),
+    "products1024": Workload("the matrix products of the MLP alone, batch 1,024", "products", partial(products, 1024)),
 }

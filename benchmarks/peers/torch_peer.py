@@ -67,7 +67,9 @@ def qnet(problem: QLearning, mode: str) -> Step:
     return step
 
 
-def chain(problem: Chain, mode: str) -> Step:
+def chain(problem: Chain, mode: str) -> Step | None:
+    if mode == "fused":
+        return None  # there is no optimiser to fuse
     start = tensor(problem.start).requires_grad_()
     increment = tensor(problem.increment)
 
