@@ -30,8 +30,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..op import Operand
-from ..tensor import Tensor
+from ..tensor import Operators, Tensor
 from .atomic import replacing
 
 __all__ = ["load", "load_checkpoint", "load_metadata", "save", "save_checkpoint"]
@@ -109,7 +108,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Map
                 actual=repr(name),
                 remedy="rename the tensor, or use mg.save_checkpoint",
             )
-        if not isinstance(x, Operand | np.ndarray | np.generic):
+        if not isinstance(x, Operators | np.ndarray | np.generic):
             raise CheckpointError(
                 f"save: {name!r} is not a tensor",
                 expected="a Tensor, Variable or NumPy array",
@@ -157,7 +156,7 @@ def _is_unicode(text: str) -> bool:
 
 def _storable(x: Any, what: str, where: str) -> np.ndarray:
     """A dense little-endian array of a dtype that the format and minigraph share."""
-    array: np.ndarray = np.require(x.numpy() if isinstance(x, Operand) else x, requirements="C")
+    array: np.ndarray = np.require(x.numpy() if isinstance(x, Operators) else x, requirements="C")
     dtype = array.dtype.newbyteorder("=")
     if dtype not in STORABLE:
         raise CheckpointError(
@@ -456,12 +455,12 @@ def _encode(x: Any, path: str, depth: int, arrays: dict[str, np.ndarray]) -> Any
                 )
             pairs.append([_encode(key, where, depth + 1, arrays), _encode(value, where, depth + 1, arrays)])
         return {"dict" if kind is dict else "ordered": pairs}
-    if isinstance(x, Operand | np.ndarray | np.generic):
+    if isinstance(x, Operators | np.ndarray | np.generic):
         name = path if _is_unicode(path) else ascii(path)
         while name in arrays:  # two keys that print alike
             name += "'"
         arrays[name] = _storable(x, "save_checkpoint", path)
-        return {"tensor" if isinstance(x, Operand) else "array" if isinstance(x, np.ndarray) else "scalar": name}
+        return {"tensor" if isinstance(x, Operators) else "array" if isinstance(x, np.ndarray) else "scalar": name}
     raise CheckpointError(
         f"save_checkpoint: {path} cannot be stored",
         expected="tensors, NumPy arrays, numbers, strings, None in dicts, lists and tuples",
