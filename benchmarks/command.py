@@ -95,5 +95,6 @@ def run(table: Table, arguments: Sequence[str] | None = None) -> int:
         for result in measured
         if result.status == "failed" or not result.losses_agree
     ]
-    print(*wrong, sep="\n", file=sys.stderr)
+    for line in wrong:
+        print(line, file=sys.stderr)
     return 1 if wrong else 0
