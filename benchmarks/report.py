@@ -97,18 +97,17 @@ def notes(table: Table, results: Results, products: Results, machine: Mapping[st
     base = table.base.title
     differences = [r.loss_difference for rs in results.values() for r in rs if r.loss_difference is not None]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    lines = [
-        f"Speed relative to {base} (above 1 is faster): median of the ratios of interleaved rounds (lowest-highest), "
-        "each framework in a process of its own and at its best setting.",
-    ]
+    how = "median of the ratios of interleaved rounds (lowest-highest)"
+    lines = [f"Speed relative to {base} (above 1 is faster): {how}, each process at its best setting."]
     if differences:
         lines.append(
             f"The losses after steps 1 and 5 differ from {base}'s by at most {max(differences):.0e} "
             f"(allowed: {LOSS_TOLERANCE:.0e})."
         )
-    lines += ["", f"Machine: {machine['processor']}, {machine['processors']} processors, {machine['vectors']}; "
-              f"{machine['system']}, Python {machine['python']}; {versions}. "
-              f"NumPy's BLAS: {machine['numpy_blas']} (OPENBLAS_CORETYPE {machine['openblas_coretype']})."]  # fmt: skip
+    lines.append("")
+    lines.append(f"Machine: {machine['processor']}, {machine['processors']} processors, {machine['vectors']};")
+    lines.append(f"{machine['system']}, Python {machine['python']}; {versions}.")
+    lines.append(f"NumPy's BLAS: {machine['numpy_blas']} (OPENBLAS_CORETYPE {machine['openblas_coretype']}).")
     if machine["vectors"] == "avx512f" and "SkylakeX" not in machine["numpy_blas"]:
         lines.append(
             "This BLAS does not use the processor's AVX-512; OPENBLAS_CORETYPE=SkylakeX in the environment makes it."
