@@ -21,9 +21,9 @@ from . import backend
 from . import tree as pytree
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError
 from .namespace import array_functions, numpy_functions, tensor_functions
-from .op import ORDINARY, Op, Operand, Spec, mode, modified
-from .tensor import FREED, Operators, Tensor, bind, lift
-from .variable import INPUT, READ, Variable, leaf
+from .op import ORDINARY, Op, Operand, mode, modified
+from .tensor import FREED, Tensor, bind, lift
+from .variable import READ, Variable
 
 __all__ = ["backward", "checkpoint", "grad", "hessian", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
 
@@ -227,7 +227,7 @@ def gradients(outputs: Sequence[Tensor], cotangents: Sequence[Any], targets: Seq
     aims = {id(t) for t in targets}
     live = [(t, c) for t, c in zip(outputs, cotangents, strict=True) if t.requires_grad]
     nodes, leaves = history([t for t, _ in live], aims)
-    outer = any(t.inputs for t in targets) or any(id(t) not in aims for t in leaves)
+    outer = any(x.requires_grad for t in targets for x in t.inputs) or any(id(t) not in aims for t in leaves)
     differentiable = outer or any(c.requires_grad for _, c in live)
     as_graph = tracing or differentiable
     collected: dict[int, Any] = {}
@@ -361,20 +361,23 @@ def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: b
         from .ops import ones
 
         found = gradients([value], [ones((), dtype=value.dtype, device=value.device)], region.targets)
-        value = outward(value, region)
+        value = sealed(value, region.targets)
         return ((value, aux) if has_aux else value), region.pack(found)
 
     differentiated.__name__ = f"value_and_grad_{getattr(fn, '__name__', 'function')}"
     return differentiated
 
 
-def outward(value: Tensor, region: Region) -> Tensor:
-    """A result as the caller may see it: without the history of this differentiation unless somebody outside needs it."""
-    if not value.requires_grad:
-        return value
-    aims = {id(t) for t in region.targets}
-    outer = any(t.inputs or t.op is READ for t in region.targets) or any(id(t) not in aims for t in history([value], aims)[1])
-    return value if outer else stop_gradient(value)
+def sealed(t: Tensor, own: Sequence[Tensor]) -> Tensor:
+    """A result as the caller may see it: without the history of this differentiation, whose leaves are `own`, unless it
+    also hangs on something outside that requires gradients."""
+    if not t.requires_grad:
+        return t
+    aims = {id(x) for x in own}
+    for leaf_ in history([t], aims)[1]:
+        if id(leaf_) not in aims or any(x.requires_grad for x in leaf_.inputs):
+            return t
+    return stop_gradient(t)
 
 
 def scalar_result(name: str, value: Any) -> Tensor:
@@ -436,7 +439,7 @@ def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
             checked.append(c)
         return region.pack(gradients(outputs, checked, region.targets))
 
-    return pytree.unflatten(structure, [outward(t, region) for t in outputs]), back
+    return pytree.unflatten(structure, [sealed(t, region.targets) for t in outputs]), back
 
 
 def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -469,21 +472,205 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
         outputs = [lift(y) for y in flat]
         dummies = []
         for y in outputs:
-            dummy = zeros(y.shape, dtype=y.dtype, device=y.device)
-            dummies.append(follow_leaf(dummy))
+            dummies.append(follow(zeros(y.shape, dtype=y.dtype, device=y.device)))
         pulled = gradients(outputs, dummies, fresh)
         derivative = gradients(pulled, directions, dummies)
-    nested = any(p.requires_grad for p in points) or any(v.requires_grad for v in directions)
-    seal = (lambda t: t) if nested or any(t.requires_grad and id(t) not in {id(f) for f in fresh}
-                                          for t in history([y for y in outputs if y.requires_grad], {id(f) for f in fresh})[1]) else stop_gradient  # fmt: skip
+    own = [*fresh, *dummies]
     return (
-        pytree.unflatten(out, [seal(y) for y in outputs]),
-        pytree.unflatten(out, [seal(d) if d.requires_grad else d for d in derivative]),
+        pytree.unflatten(out, [sealed(y, own) for y in outputs]),
+        pytree.unflatten(out, [sealed(d, own) for d in derivative]),
     )
 
 
-def follow_leaf(t: Tensor) -> Tensor:
-    """A leaf that requires gradients, also under tracing."""
-    if t.is_symbolic:
-        return follow(t)
-    return Tensor(t.value, requires_grad=True)
+def jacobian(fn: Callable, argnums: int | Sequence[int] = 0) -> Callable:
+    """The matrix of all first derivatives: entry [i..., j...] is d fn(x)[i...] / d x[j...].
+
+    Args:
+        fn: returns one tensor. argnums: as for `value_and_grad`; for a tree the result is a tree.
+
+    One backward walk for each element of the result, so it suits functions with few results.
+
+    >>> mg.jacobian(lambda x: x * x)(mg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]], dtype=float32)
+    """
+
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        from .ops import reshape, stack, zeros
+
+        name = getattr(fn, "__name__", "function")
+        region = Region(f"jacobian of {name}", args, argnums)
+        with modified(grad=True):
+            result = fn(*region.args, **kwargs)
+        if not isinstance(result, Operand):
+            raise DTypeError(f"jacobian of {name}: the function must return one tensor", actual=type(result).__name__)
+        y = lift(result)
+        rows: list[list[Tensor]] = []
+        for k in range(y.size):
+            rows.append(gradients([y], [unit(y, k)], region.targets))
+        blocks = []
+        for j, x in enumerate(region.targets):
+            shape = y.shape + x.shape
+            blocks.append(reshape(stack([r[j] for r in rows]), shape) if rows else zeros(shape, dtype=x.dtype, device=x.device))
+        return region.pack(blocks)
+
+    differentiated.__name__ = f"jacobian_{getattr(fn, '__name__', 'function')}"
+    return differentiated
+
+
+def unit(y: Tensor, k: int) -> Tensor:
+    """The tensor like `y` that is 1 at its k-th element and 0 elsewhere."""
+    xp = backend.backends[y.device.kind].xp
+    flat = xp.zeros(y.size, y.dtype)
+    flat[k] = 1
+    return Tensor(flat.reshape(y.shape))
+
+
+def hessian(fn: Callable, argnums: int = 0) -> Callable:
+    """The matrix of all second derivatives of a scalar function: the jacobian of its gradient.
+
+    >>> mg.hessian(lambda x: (x**3).sum())(mg.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]], dtype=float32)
+    """
+    return jacobian(grad(fn, argnums), argnums)
+
+
+# --------------------------------------------------------------------------------------------------- checkpoint
+
+
+def checkpoint(fn: Callable) -> Callable:
+    """`fn`, without keeping what happens inside it for backward: it is computed again when backward gets there.
+
+    Memory for time (A. Griewank and A. Walther, "Revolve", 2000; T. Chen et al., "Training deep nets with sublinear
+    memory cost", 2016). Values and gradients are those of `fn`, with random numbers (dropout) drawn the same both times.
+
+    >>> mg.grad(mg.checkpoint(lambda x: mg.exp(mg.sin(x))))(mg.tensor(0.0))
+    tensor(1., dtype=float32)
+    """
+
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        now = mode.get() or ORDINARY
+        if now.recorder is not None and now.recorder.symbolic:
+            from .ops.control import checkpoint_static
+
+            return checkpoint_static(fn, args, kwargs)
+        if not now.grad:
+            return fn(*args, **kwargs)
+        leaves, structure = pytree.flatten((args, kwargs))
+        places = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+        given = [leaves[i] for i in places]
+
+        def function(*tensors: Tensor) -> Any:
+            for i, t in zip(places, tensors, strict=True):
+                leaves[i] = t
+            a, k = pytree.unflatten(structure, leaves)
+            return fn(*a, **k)
+
+        first = Watch()
+        with modified(grad=False, recorder=first):
+            outputs, out = pytree.flatten(function(*given))
+        outputs = [lift(t) for t in outputs]
+        own = {id(t) for t in given}
+        captured = [t for key, t in first.found.items() if key not in own]
+        replay = Replay(function, len(given), captured, first.before, [t.value for t in outputs])
+        node = bind(CHECKPOINT, *given, *captured, replay=replay)
+        replay.first = None
+        return pytree.unflatten(out, [bind(ITEM(), node, index=i) for i in range(len(outputs))])
+
+    checkpointed.__name__ = getattr(fn, "__name__", "function")
+    return checkpointed
+
+
+def ITEM() -> Op:  # noqa: N802
+    """The operation that picks one result (it is part of the catalogue, which is made of operations defined here)."""
+    from .ops.shape import ITEM
+
+    return ITEM
+
+
+class Watch:
+    """A recorder that keeps no node: it notes the tensors from outside that require gradients, and the values that
+    variables had before they were assigned."""
+
+    symbolic = virtual = False
+
+    def __init__(self) -> None:
+        self.found: dict[int, Tensor] = {}
+        self.before: dict[Variable, Tensor] = {}
+
+    def add(self, node: Tensor) -> None:
+        for x in node.inputs:
+            if x.requires_grad:
+                self.found[id(x)] = x
+        node.op, node.inputs, node.attrs = None, (), None
+
+    def assign(self, variable: Variable, t: Tensor) -> None:
+        self.before.setdefault(variable, variable._tensor)
+
+    def mark_freed(self, nodes: Any, error: Any, *, keep: bool) -> None:
+        raise GraphError("checkpoint: backward inside a checkpointed function", remedy="call backward outside of it")
+
+
+class Overlay:
+    """A recorder for computing a second time: variables have the values they had the first time, and assignments stay in
+    it."""
+
+    symbolic, virtual = False, True
+
+    def __init__(self, values: dict[Any, Tensor]):
+        self.values = dict(values)
+
+    def add(self, node: Tensor) -> None:
+        if not node.requires_grad:
+            node.op, node.inputs, node.attrs = None, (), None
+
+    def read(self, cell: Any) -> Any:
+        return self.values.get(cell, cell._tensor)
+
+    def assign(self, cell: Any, t: Any) -> None:
+        self.values[cell] = t
+
+    def mark_freed(self, nodes: Any, error: Any, *, keep: bool) -> None:
+        raise GraphError("checkpoint: backward inside a checkpointed function", remedy="call backward outside of it")
+
+
+class Replay:
+    """What a checkpoint remembers: the function, the tensors it used from outside, and the values of the variables that
+    it assigned."""
+
+    def __init__(self, function: Callable, arguments: int, captured: Sequence[Tensor], before: dict[Variable, Tensor], first: list[Any] | None):
+        self.function, self.arguments, self.captured, self.before, self.first = function, arguments, captured, before, first
+        self.variables = {t.attrs["variable"]: t for t in captured if t.op is READ and t.attrs}
+
+    def run(self, xp: Any, *arrays: Any) -> tuple[Any, ...]:
+        if self.first is not None:
+            return tuple(self.first)
+        with modified(grad=False, recorder=Overlay(self.variables | self.before)):
+            outputs, _ = pytree.flatten(self.function(*[Tensor(a) for a in arrays[: self.arguments]]))
+        return tuple(lift(t).value for t in outputs)
+
+    def pull_back(self, F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any) -> list[Any]:
+        """Compute again, with history, and differentiate."""
+        as_graph = F is tensor_functions
+        arguments = [
+            (follow(x) if as_graph else Tensor(x, requires_grad=True)) if need else (x if as_graph else Tensor(x))
+            for x, need in zip(inputs[: self.arguments], needs, strict=False)
+        ]
+        with modified(grad=True, recorder=Overlay(self.variables | self.before), hooks=()):
+            outputs, _ = pytree.flatten(self.function(*arguments))
+        outputs = [lift(t) for t in outputs]
+        targets = [t for t, need in zip([*arguments, *self.captured], needs, strict=True) if need]
+        cotangents = [c if as_graph else Tensor(c) for c in g]
+        found = iter(gradients(outputs, cotangents, targets))
+        results = [next(found) if need else None for need in needs]
+        return results if as_graph else [r if r is None else r.value for r in results]
+
+
+CHECKPOINT = Op(
+    "checkpoint",
+    run=lambda xp, *inputs, replay: replay.run(xp, *inputs),
+    vjp=lambda F, needs, g, y, *inputs, replay: replay.pull_back(F, needs, g, y, *inputs),
+    saves=("inputs",),
+    barrier=True,
+)

@@ -34,6 +34,11 @@ class Site(NamedTuple):
         return self.file.startswith("<ipython-input") or re.search(r"ipykernel_\d+", self.file) is not None
 
     @property
+    def in_doctest(self) -> bool:
+        """True when the line is in an example of a docstring."""
+        return self.file.startswith("<doctest")
+
+    @property
     def code(self) -> str:
         """The text of the line, stripped; empty when its source is not available."""
         return linecache.getline(self.file, self.line).strip()
@@ -48,7 +53,7 @@ def user_site() -> Site | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE) and not code.co_filename.startswith("<frozen"):
+        if not code.co_filename.startswith((PACKAGE, "<frozen", "<minigraph")):
             return Site(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return None

@@ -125,6 +125,7 @@ class Op:
             Un-broadcasting and dtype conversion of gradients happen centrally (`autodiff.fit`).
         saves: names of the inputs, and "y" for the result, whose *values* the rules read.
         numpy: `numpy(*arrays, **attrs)`, a more direct spelling of `run` for NumPy, where there is one (a bare ufunc).
+        into: `into(*arrays, out, **attrs)` computes into a given NumPy array; ufuncs do so by themselves.
         expression: for elementwise operations, the scalar expression in the input names, for code generators.
         latex, derivative: the formula, and the local derivative by input, with input names in braces.
         elementwise: each result element depends on the elements at the same (broadcast) position only.
@@ -138,7 +139,7 @@ class Op:
     """
 
     __slots__ = (
-        "_bound", "arguments", "barrier", "builtin", "derivative", "elementwise", "expression", "flops", "infer",
+        "_bound", "arguments", "barrier", "builtin", "derivative", "elementwise", "expression", "flops", "infer", "into",
         "latex", "name", "numpy", "run", "samples", "saves", "variadic", "view", "vjp",
     )  # fmt: skip
 
@@ -151,6 +152,7 @@ class Op:
         vjp: Sequence[Rule | None] | Rule | None = None,
         saves: Sequence[str] = (),
         numpy: Callable | None = None,
+        into: Callable | None = None,
         expression: str | None = None,
         latex: str | None = None,
         derivative: Sequence[str] = (),
@@ -169,7 +171,7 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.name, self.run, self.infer = name, run, infer or infer_by_running(run)
         self.vjp, self.saves = (vjp if vjp is None or callable(vjp) else tuple(vjp)), tuple(saves)
-        self.numpy = numpy or partial(run, np)
+        self.numpy, self.into = numpy or partial(run, np), into
         self.expression, self.latex, self.derivative = expression, latex, tuple(derivative)
         self.elementwise, self.view, self.barrier, self.flops, self.samples = elementwise, view, barrier, flops, samples
         self.builtin = run.__module__.startswith(__package__ + ".")

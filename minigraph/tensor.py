@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 sequence = count(1).__next__  # every recorded node gets the next number: creation order is a topological order
 _new, _mode, _scope = object.__new__, mode.get, scope.get
 float_dtype = np.dtype("float32")  # what Python floats become
+WEAK = {"weak": True}  # the attributes of a constant that was a Python number, whose dtype gives way to that of tensors
 FREED: tuple = type("Freed", (tuple,), {"__repr__": lambda self: "<freed>"})()  # the inputs of a node after backward
 
 
@@ -218,7 +219,7 @@ class Tensor(Operators):
             )
         self.value, self.requires_grad, self.name = value, requires_grad, name
         self.op = self.attrs = self.scope = self.site = self._grad = None
-        self.inputs, self.seq = (), 0
+        self.inputs, self.seq = (), sequence()
 
     @property
     def grad(self) -> Tensor | None:
@@ -325,6 +326,7 @@ def bind_watched(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> T
     if any([x.is_symbolic for x in inputs]):
         if recorder is None or not recorder.symbolic:
             raise leaked(op, inputs)
+        t.inputs = inputs = recorder.settle_weak(op, inputs, t)
         t.value = infer(op, inputs, attrs)
     else:
         t.value = run_watched(t, now.hooks)
@@ -363,6 +365,8 @@ def lift(value: Any, like: Operand | None = None) -> Tensor:
         return value
     if isinstance(value, Operand):
         return value.read()
+    if kind is np.ndarray and (now := _mode()) is not None and now.recorder is not None and now.recorder.symbolic:
+        return now.recorder.capture_array(value)
     if kind in (float, int, bool) and like is not None:
         near = like.value
         dtype = near.dtype
@@ -382,8 +386,9 @@ def scalar(value: float, dtype: np.dtype, device: backend.Device = backend.cpu) 
     t = _new(Tensor)
     t.value = array if device is backend.cpu else backend.transfer(array, device)
     t.requires_grad = False
-    t.op = t.attrs = t.scope = t.site = t._grad = t.name = None
-    t.inputs, t.seq = (), 0
+    t.op = t.scope = t.site = t._grad = t.name = None
+    t.attrs = WEAK
+    t.inputs, t.seq = (), sequence()
     return t
 
 

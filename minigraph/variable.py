@@ -64,7 +64,7 @@ class Variable(Operators):
     def read(self) -> Tensor:
         """The current value as a tensor, which keeps that value for ever."""
         now = mode.get()
-        if now is not None and now.recorder is not None and now.recorder.symbolic:
+        if now is not None and now.recorder is not None and now.recorder.virtual:
             return now.recorder.read(self)
         return self._tensor
 
@@ -84,7 +84,7 @@ class Variable(Operators):
         now = mode.get()
         if now is not None and now.recorder is not None:
             now.recorder.assign(self, t)
-            if now.recorder.symbolic:
+            if now.recorder.virtual:
                 return
         self.store(t.value)
 
@@ -119,7 +119,7 @@ class Variable(Operators):
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward()`; None before the first and after `grad = None`."""
         now = mode.get()
-        if now is not None and now.recorder is not None and now.recorder.symbolic:
+        if now is not None and now.recorder is not None and now.recorder.virtual:
             return now.recorder.read(self.gradient)
         g = self._grad
         return g if g is None or type(g) is Tensor else Tensor(g)
@@ -130,7 +130,7 @@ class Variable(Operators):
             g = lift(g, self)
             self.check(g)
         now = mode.get()
-        if now is not None and now.recorder is not None and now.recorder.symbolic:
+        if now is not None and now.recorder is not None and now.recorder.virtual:
             now.recorder.assign(self.gradient, g)
         else:
             self._grad = g

@@ -1,0 +1,25 @@
+"""From a graph to something that runs: passes, schedule, memory plan, code.
+
+`optimize` applies the passes, each a named function `Graph -> Graph` that keeps what it changed. `Executable` schedules
+the result, plans its memory, writes a Python function as text and calls it. Each stage can be called by itself and its
+result looked at.
+"""
+
+from .memory import MemoryPlan, plan_memory
+from .passes import (
+    Change,
+    Step,
+    default_passes,
+    eliminate_common_subexpressions,
+    eliminate_dead_code,
+    fold_constants,
+    optimize,
+    simplify,
+)
+from .run import Executable
+from .schedule import schedule
+
+__all__ = [
+    "Change", "Executable", "MemoryPlan", "Step", "default_passes", "eliminate_common_subexpressions",
+    "eliminate_dead_code", "fold_constants", "optimize", "plan_memory", "schedule", "simplify",
+]  # fmt: skip

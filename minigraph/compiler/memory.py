@@ -1,0 +1,127 @@
+"""The memory plan: which buffer each result lives in, and from when to when.
+
+A result lives from the operation that makes it to the last one that uses it, or a view of it. Two results whose lives do
+not overlap may share memory. The plan places results in one arena, largest first, each at the lowest offset that is free
+during its whole life (greedy by size; Y. Pisarchyk and J. Lee, "Efficient memory management for deep neural net
+inference", 2020). An elementwise operation may also write over an input that ends there: it takes the input's place.
+
+Peak and total are in bytes. `bound` is the largest sum of results alive at one time in this order: no plan can use less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..graph import Graph
+from ..op import Spec
+from ..tensor import Tensor
+from .schedule import nbytes
+
+ALIGNMENT = 64  # bytes: a cache line
+
+
+class Buffer(NamedTuple):
+    """One result's place: bytes [offset, offset + nbytes) of the arena during steps start to end. Offset None: the
+    result is not in the arena (it is returned, assigned, or its operation allocates it)."""
+
+    node: Tensor
+    nbytes: int
+    start: int
+    end: int
+    offset: int | None
+    in_place_of: Tensor | None = None
+
+
+class MemoryPlan:
+    """Where results live. `buffers` in order of the schedule; `arena`: bytes of the arena; `without_reuse`: bytes if
+    every result had its own place; `bound`: the lower bound for this schedule; `peak`: bytes in use at most, arena and
+    results outside it together."""
+
+    def __init__(self, buffers: Sequence[Buffer], arena: int, bound: int, peak: int):
+        self.buffers, self.arena, self.bound, self.peak = tuple(buffers), arena, bound, peak
+        self.without_reuse = sum(b.nbytes for b in buffers)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"memory plan: {len(self.buffers)} results, {self.without_reuse:,} bytes without reuse, peak {self.peak:,} bytes, "
+            f"lower bound {self.bound:,}, arena {self.arena:,}"
+        ]
+        for b in self.buffers:
+            place = "outside" if b.offset is None else f"@{b.offset}"
+            note = " in place" if b.in_place_of is not None else ""
+            lines.append(f"  step {b.start:>3} to {b.end:>3}  {b.nbytes:>10,} B  {place:>9}  {b.node.op.name}{note}")
+        return "\n".join(lines)
+
+
+def owner_of(n: Tensor, owners: dict[int, Tensor]) -> Tensor:
+    """The node whose memory `n` shares: itself, unless it is a view."""
+    return owners.get(id(n), n)
+
+
+def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> MemoryPlan:
+    """Plan the memory of `graph` run in `order`. `planned`: ids of the nodes that can be computed into a given buffer.
+
+    Args:
+        graph: the graph; its outputs and assigned values are never placed in the arena, since they outlive the run.
+        order: its operations, as `schedule` returns them.
+        planned: nodes that an executor can write into the arena; the others are counted but allocated when they run.
+    """
+    owners: dict[int, Tensor] = {}
+    for n in order:
+        if n.op.view and n.inputs:
+            owners[id(n)] = owner_of(n.inputs[0], owners)
+    position = {id(n): i for i, n in enumerate(order)}
+    forever = {id(owner_of(n, owners)) for n in graph.roots()}
+    ends: dict[int, int] = {}
+    for i, n in enumerate(order):
+        ends.setdefault(id(owner_of(n, owners)), i)
+        for x in n.inputs:
+            ends[id(owner_of(x, owners))] = i
+    last = len(order)
+    taken_over: dict[int, Tensor] = {}  # id of a node -> the node whose place it takes
+    chain_end: dict[int, int] = {}  # id of the first node of such a chain -> end of the chain
+    first: dict[int, Tensor] = {}
+    own = [n for n in order if id(n) not in owners]
+    for n in own:
+        key = id(n)
+        first[key] = n
+        end = last if key in forever else ends[key]
+        chain_end[key] = end
+        if key in forever or key not in planned or not n.op.elementwise:
+            continue
+        for x in n.inputs:
+            o = owner_of(x, owners)
+            same = o is x and type(x.value) is Spec and x.shape == n.shape and x.dtype == n.dtype
+            if same and id(o) in planned and id(o) not in forever and id(o) in position and ends[id(o)] == position[key]:
+                taken_over[key], root = o, first[id(o)]
+                first[key] = root
+                chain_end[id(root)] = end
+                break
+    placed: list[tuple[int, int, int, int]] = []  # start, end, offset, nbytes
+    offsets: dict[int, int] = {}
+    roots = [n for n in own if id(n) in planned and id(n) not in forever and first[id(n)] is n]
+    arena = 0
+    for n in sorted(roots, key=lambda n: (-nbytes(n), position[id(n)])):
+        start, end = position[id(n)], chain_end[id(n)]
+        size = -(-nbytes(n) // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for _, _, o, s in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
+            if offset + size <= o:
+                break
+            offset = max(offset, o + s)
+        placed.append((start, end, offset, size))
+        offsets[id(n)] = offset
+        arena = max(arena, offset + size)
+    buffers, alive, outside = [], [0] * (last + 1), [0] * (last + 1)
+    for n in own:
+        key = id(n)
+        start, end = position[key], last if key in forever else ends[key]
+        offset = offsets.get(id(first[key])) if key in planned and key not in forever else None
+        buffers.append(Buffer(n, nbytes(n), start, end, offset, taken_over.get(key)))
+        if key in taken_over:  # its bytes are those of the node it replaces, which ends at this step
+            start += 1
+        for i in range(start, end + 1):
+            alive[i] += nbytes(n)
+            outside[i] += nbytes(n) if offset is None else 0
+    return MemoryPlan(buffers, arena, max(alive, default=0), arena + max(outside, default=0))

@@ -1,0 +1,143 @@
+"""The executor: a planned graph as something that can be called with arrays.
+
+It owns the arena. Each call takes a run function with its own buffers from a stock, so several threads may call one
+executable at a time; they do not see each other's intermediate values. An exception inside the generated code is traced
+back to the node whose line it is, and says what the dynamic mode would have said.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..graph import Graph, copy_node
+from ..op import explained
+from ..tensor import Tensor, run_watched
+from .codegen import Code, generate
+from .memory import MemoryPlan, plan_memory
+from .schedule import schedule
+
+_number = count(1).__next__
+
+
+def writes_into(node: Tensor) -> Callable | None:
+    """The NumPy function that computes a node into a given buffer, `f(*arrays, out, **attrs)`; None if there is none."""
+    if type(node.value) is tuple or node.op.view:
+        return None
+    if isinstance(node.op.numpy, np.ufunc):
+        return node.op.numpy
+    return node.op.into
+
+
+class Executable:
+    """A graph that runs: `executable(arrays)` takes the arrays of the inputs and of the variables read, in order, and
+    returns the arrays of the outputs and of the assigned variables.
+
+    Attributes:
+        source: the text of the generated function (on NumPy).
+        memory: the `MemoryPlan`.
+        assigned, cleared: the variables that get the trailing results, and those that are set to None.
+
+    Args:
+        graph: what to run.
+        donate: for each output, in order, the index of an input whose array the caller gives away: the output is
+            computed into it.
+    """
+
+    def __init__(self, graph: Graph, donate: Sequence[int] = ()):
+        self.graph = graph
+        self.donated = {id(t): graph.inputs[i] for t, i in zip(graph.outputs, donate, strict=False)}
+        self.order = schedule(graph)
+        self.assigned = [cell for cell, t in graph.assigns.items() if t is not None]
+        self.cleared = [cell for cell, t in graph.assigns.items() if t is None]
+        planned = {id(n) for n in self.order if writes_into(n) is not None and n.device.kind == "cpu"}
+        self.memory: MemoryPlan = plan_memory(graph, self.order, planned)
+        self._code: dict[Any, Code] = {}
+        self._make: dict[Any, Callable] = {}
+        self._stock: dict[Any, deque[Callable]] = {}
+
+    @property
+    def source(self) -> str:
+        """The text of the generated function."""
+        return self._prepare(np).source
+
+    def _prepare(self, xp: Any) -> Code:
+        """Generate and load the code for one array module."""
+        if xp in self._code:
+            return self._code[xp]
+        if xp is np:
+            code = generate(self.graph, self.order, self.memory, lambda op: op.numpy, writes_into, self.donated)
+        else:
+            code = generate(self.graph, self.order, None, lambda op: op.on(xp), lambda n: None, self.donated)
+        file = code.file = f"<minigraph {self.graph.name} {_number()}>"
+        names = dict(code.names)
+        linecache.cache[file] = (len(code.source), None, code.source.splitlines(True), file)
+        exec(compile(code.source, file, "exec"), names)  # noqa: S102 - the text was written by `generate`, from no user text
+        self._make[xp], self._stock[xp], self._code[xp] = names["make"], deque(), code
+        return code
+
+    def _instance(self, xp: Any) -> Callable:
+        """A run function with buffers of its own."""
+        code = self._code.get(xp) or self._prepare(xp)
+        try:
+            return self._stock[xp].pop()
+        except IndexError:
+            pass
+        arena = np.empty(self.memory.arena + 64, np.uint8)
+        start = -arena.ctypes.data % 64
+        views = []
+        for _, node, offset in code.buffers:
+            piece = arena[start + offset : start + offset + node.nbytes]
+            views.append(piece.view(node.dtype).reshape(node.shape))
+        return self._make[xp](*views)
+
+    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        xp = np if backend.only_numpy or not arrays else backend.backend_of(arrays[0]).xp
+        run = self._instance(xp)
+        try:
+            results = run(*arrays)
+        except Exception as error:
+            raise self._explain(error, xp, arrays) from None
+        self._stock[xp].append(run)
+        return results
+
+    def _explain(self, error: Exception, xp: Any, arrays: Sequence[Any]) -> Exception:
+        """What the operation at the failing line would have said in dynamic mode."""
+        code, trace, line = self._code[xp], error.__traceback__, None
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == code.file:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        node = code.lines.get(line)
+        if node is None:
+            return error
+        better = explained(node.op, node.inputs, node.attrs, error)
+        if hasattr(better, "site") and node.site is not None:
+            better = type(better)(better.what, expected=better.expected, actual=better.actual, remedy=better.remedy, site=node.site)
+        return better
+
+    def debug(self, arrays: Sequence[Any], hooks: Sequence[Any]) -> list[Any]:
+        """Run node by node, in the scheduled order, telling the hooks before and after each: same results, in the open."""
+        found: dict[int, Tensor] = {}
+        for n, a in zip([*self.graph.inputs, *self.graph.reads.values()], arrays, strict=True):
+            found[id(n)] = concrete(n, a)
+        for n in self.graph.constants:
+            found.setdefault(id(n), n)
+        for n in self.order:
+            t = copy_node(n, [found[id(x)] for x in n.inputs])
+            t.value = run_watched(t, hooks)
+            found[id(n)] = t
+        return [found[id(n)].value for n in self.graph.roots()]
+
+
+def concrete(n: Tensor, array: Any) -> Tensor:
+    """The leaf `n` with a value."""
+    t = Tensor(array, name=n.name)
+    t.op, t.attrs, t.site, t.scope = n.op, n.attrs, n.site, n.scope
+    return t

@@ -1,0 +1,363 @@
+"""Optimisers: a formula each, applied to many parameters.
+
+The formula of an optimiser is its `rule(F, p, g, *state, lr, t)`: the new parameter and the new state from the old ones,
+the gradient, the learning rate and the number of the step, over a namespace `F` as for gradient rules. Everything that
+changes is a variable: the parameters, the state of each parameter, the learning rate and the step count, so the state
+can be saved, and a compiled training step assigns it like everything else.
+
+`step()` in dynamic mode compiles the rule once for one flat array (`optim/flat.py`) and runs it on all parameters at a
+time, in place. Under tracing it applies the rule to each parameter's symbolic tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compiler import Executable, default_passes, optimize
+from ..errors import ArgumentError, CheckpointError, DTypeError
+from ..graph import Graph
+from ..namespace import tensor_functions
+from ..op import ORDINARY, Spec, mode
+from ..tensor import Tensor
+from ..variable import Variable
+from .flat import Flat
+
+
+class Group:
+    """Parameters that share hyper-parameters; the hyper-parameters are attributes."""
+
+    def __init__(self, parameters: Sequence[Variable], lr: float, options: dict[str, Any], names: Sequence[str]):
+        self.parameters = list(parameters)
+        self.lr = Variable(np.float64(lr), name="lr")
+        self.steps = Variable(0, name="steps")
+        self.state = {
+            name: [Variable(_zeros(p), name=f"{p.name or 'parameter'}.{name}") for p in self.parameters] for name in names
+        }
+        self.flat: list[tuple[list[int], Flat, list[Flat], Any]] | None = None
+        self.__dict__.update(options)
+        self.options = list(options)
+
+
+def _zeros(p: Variable) -> Tensor:
+    from ..ops import zeros
+
+    return zeros(p.shape, dtype=p.dtype, device=p.device)
+
+
+class Optimizer:
+    """Base of the optimisers. A subclass gives `rule` and the names of its state.
+
+    Args:
+        parameters: variables (`module.parameters()`), or a list of dicts `{"params": [...], "lr": ..., ...}` whose other
+            entries override the hyper-parameters for these parameters.
+        lr: learning rate.
+        options: the rule's hyper-parameters.
+    """
+
+    state_names: Sequence[str] = ()
+
+    def __init__(self, parameters: Iterable[Any], lr: float, **options: Any):
+        if isinstance(parameters, Variable | Tensor):
+            raise DTypeError(f"{type(self).__name__}: parameters must be an iterable", expected="module.parameters()",
+                             actual=type(parameters).__name__, remedy="[parameter]")  # fmt: skip
+        given = list(parameters)
+        if not given:
+            raise ArgumentError(f"{type(self).__name__}: no parameters", expected="at least one nn.Parameter",
+                                remedy="pass module.parameters(), and make sure it was not used up by an earlier loop")  # fmt: skip
+        specified = given if isinstance(given[0], dict) else [{"params": given}]
+        self.groups = []
+        seen: set[int] = set()
+        for s in specified:
+            s = {"lr": lr, **options, **s}
+            parameters = list(s.pop("params"))
+            unknown = set(s) - {"lr", *options}
+            if unknown:
+                raise ArgumentError(f"{type(self).__name__}: unknown option", expected=f"lr, {', '.join(options)}", actual=f"{sorted(unknown)}")
+            for p in parameters:
+                if not isinstance(p, Variable) or p.dtype.kind != "f":
+                    raise DTypeError(f"{type(self).__name__}: parameters are floating-point variables", expected="nn.Parameter",
+                                     actual=repr(p), remedy="nn.Parameter(data)")  # fmt: skip
+                if id(p) in seen:
+                    raise ArgumentError(f"{type(self).__name__}: parameter {p.name!r} is given twice")
+                seen.add(id(p))
+            rate = float(s.pop("lr"))
+            if not rate >= 0:
+                raise ArgumentError(f"{type(self).__name__}: lr", expected="a number >= 0", actual=f"{rate}")
+            self.check(**s)
+            self.groups.append(Group(parameters, rate, s, self.names(**s)))
+
+    def check(self, **options: Any) -> None:
+        """Raise an ArgumentError for hyper-parameters that make no sense."""
+
+    def names(self, **options: Any) -> Sequence[str]:
+        """The names of the state that these hyper-parameters need."""
+        return self.state_names
+
+    @staticmethod
+    def rule(F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, **options: Any) -> tuple[Any, ...]:
+        """(new parameter, new state...) from the old ones and the gradient. `lr`, `t`: 0-d float64."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------------------------------------------- using it
+    @property
+    def lr(self) -> float:
+        """The learning rate (of the first group). Assign to change it in all groups."""
+        return self.groups[0].lr.item()
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.groups:
+            group.lr.assign(np.float64(value))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: `grad` is None afterwards."""
+        for group in self.groups:
+            for p in group.parameters:
+                p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        recorder = (mode.get() or ORDINARY).recorder
+        for group in self.groups:
+            if recorder is not None and recorder.virtual:
+                recorder.objects[id(group)] = group
+                self._step_traced(group)
+            else:
+                self._step_flat(group)
+
+    def _options(self, group: Group) -> dict[str, Any]:
+        return {name: getattr(group, name) for name in group.options}
+
+    def _step_traced(self, group: Group) -> None:
+        group.steps.assign(group.steps + 1)
+        t, lr = group.steps.astype("float64"), group.lr.read()
+        for i, p in enumerate(group.parameters):
+            g = p.grad
+            if g is None:
+                continue
+            cells = [p, *[group.state[name][i] for name in group.state]]
+            old = [c.read().detach() for c in cells]
+            new = self.rule(tensor_functions, old[0], g.detach(), *old[1:], lr=lr, t=t, **self._options(group))
+            for cell, value in zip(cells, new, strict=True):
+                cell.assign(value)
+
+    def _step_flat(self, group: Group) -> None:
+        group.steps.store(group.steps._tensor.value + 1)
+        t, lr = np.float64(group.steps._tensor.value), group.lr._tensor.value
+        gradients = [p._grad for p in group.parameters]
+        members = tuple([i for i, g in enumerate(gradients) if g is not None])
+        if not members:
+            return
+        if group.flat is None or group.flat[0] != (members, tuple(self._options(group).values())):
+            group.flat = self._flatten(group, members)
+        _, parts = group.flat
+        for indices, parameters, state, buffer, views, program in parts:
+            for i, view in zip(indices, views, strict=True):
+                g = gradients[i]
+                view[...] = g.value if type(g) is Tensor else g
+            arrays = [parameters.writable(), buffer, *[s.writable() for s in state]]
+            if parameters.device.kind != "cpu":
+                xp = parameters.xp
+                program([*arrays, xp.asarray(lr), xp.asarray(t)])
+            else:
+                program([*arrays, lr, t])
+
+    def _flatten(self, group: Group, members: tuple[int, ...]) -> Any:
+        """One flat array for each dtype and device among the parameters that have gradients."""
+        options = self._options(group)
+        kinds: dict[Any, list[int]] = {}
+        for i in members:
+            p = group.parameters[i]._tensor
+            kinds.setdefault((p.dtype, p.device), []).append(i)
+        parts = []
+        for indices in kinds.values():
+            parameters = Flat([group.parameters[i] for i in indices])
+            state = [Flat([cells[i] for i in indices]) for cells in group.state.values()]
+            buffer = parameters.xp.empty(parameters.size, parameters.dtype)
+            program = self._program(Spec((parameters.size,), parameters.dtype, parameters.device), len(state), options)
+            parts.append((indices, parameters, state, buffer, parameters.views(buffer), program))
+        return (members, tuple(options.values())), parts
+
+    def _program(self, spec: Spec, states: int, options: dict[str, Any]) -> Executable:
+        """The rule, compiled for one flat array, writing the new parameter and state over the old."""
+        from ..trace import trace
+
+        def update(p: Tensor, g: Tensor, *rest: Tensor) -> Any:
+            return self.rule(tensor_functions, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
+
+        number = Spec((), "float64", spec.device)
+        graph, _, _ = trace(update, [spec] * (2 + states) + [number, number], f"{type(self).__name__}.rule")
+        self.graph: Graph = optimize(graph, default_passes())[0]
+        return Executable(self.graph, donate=[0, *range(2, 2 + states)])
+
+    # ------------------------------------------------------------------------------------------------------- state
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, as nested dicts of tensors, for `mg.save_checkpoint`."""
+        return {
+            f"group{k}": {
+                "lr": group.lr.read(),
+                "steps": group.steps.read(),
+                **{name: {str(i): v.read() for i, v in enumerate(cells)} for name, cells in group.state.items()},
+            }
+            for k, group in enumerate(self.groups)
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave. Nothing is changed unless everything fits."""
+        todo: list[tuple[Variable, Any]] = []
+        expected = self.state_dict()
+
+        def pair(cells: Any, want: Any, got: Any, path: str) -> None:
+            if isinstance(want, dict):
+                if not isinstance(got, dict) or set(got) != set(want):
+                    raise CheckpointError(f"optimizer state: {path or 'top level'} does not fit", expected=f"{sorted(want)}",
+                                          actual=f"{sorted(got) if isinstance(got, dict) else type(got).__name__}")  # fmt: skip
+                for key in want:
+                    pair(cells[key], want[key], got[key], f"{path}.{key}" if path else key)
+            elif tuple(np.shape(got)) != want.shape:
+                raise CheckpointError(f"optimizer state: {path} has another shape", expected=f"{want.shape}", actual=f"{np.shape(got)}")
+            else:
+                todo.append((cells, got))
+
+        tree = {
+            f"group{k}": {
+                "lr": g.lr, "steps": g.steps,
+                **{name: {str(i): v for i, v in enumerate(cells)} for name, cells in g.state.items()},
+            }
+            for k, g in enumerate(self.groups)
+        }  # fmt: skip
+        pair(tree, expected, state, "")
+        for variable, value in todo:
+            variable.assign(value)
+
+    def __repr__(self) -> str:
+        parts = []
+        for g in self.groups:
+            options = ", ".join(f"{name}={getattr(g, name)!r}" for name in g.options)
+            parts.append(f"{len(g.parameters)} parameters, lr={g.lr.item():g}" + (f", {options}" if options else ""))
+        return f"{type(self).__name__}({'; '.join(parts)})"
+
+
+def _at_least_zero(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ArgumentError(f"{owner}: {name}", expected="a number >= 0", actual=f"{value}")
+
+
+def _fractions(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ArgumentError(f"{owner}: {name}", expected="0 <= value < 1", actual=f"{value}")
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum (H. Robbins and S. Monro, 1951; B. Polyak, 1964; Y. Nesterov, 1983).
+
+    The formula is PyTorch's: m = momentum m + g; p = p - lr m (with `nesterov`: p - lr (g + momentum m)).
+
+    Args:
+        parameters: variables, or groups. lr: learning rate. momentum: 0 <= momentum < 1.
+        weight_decay: adds weight_decay * p to the gradient. nesterov: look ahead along the momentum.
+
+    >>> w = mg.nn.Parameter([1.0, 2.0])
+    >>> optimizer = mg.optim.SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.read()
+    tensor([0., 0.], dtype=float32, requires_grad=True)
+    """
+
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
+        super().__init__(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    def check(self, **options: Any) -> None:
+        _fractions("SGD", momentum=options["momentum"])
+        _at_least_zero("SGD", weight_decay=options["weight_decay"])
+        if options["nesterov"] and not options["momentum"]:
+            raise ArgumentError("SGD: nesterov needs momentum", expected="momentum > 0", actual="momentum=0")
+
+    def names(self, **options: Any) -> Sequence[str]:
+        return ("momentum_buffer",) if options["momentum"] else ()
+
+    @staticmethod
+    def rule(F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, momentum: float, weight_decay: float, nesterov: bool) -> tuple[Any, ...]:
+        lr = F.astype(lr, dtype=p.dtype)
+        if weight_decay:
+            g = g + p * weight_decay
+        if not state:
+            return (p - g * lr,)
+        m = state[0] * momentum + g
+        return p - (g + m * momentum if nesterov else m) * lr, m
+
+
+class Adam(Optimizer):
+    """Adaptive moments (D. Kingma and J. Ba, 2015), in PyTorch's form.
+
+    Args:
+        parameters: variables, or groups. lr: learning rate. betas: decay of the two moments, each in [0, 1).
+        eps: added to the denominator. weight_decay: adds weight_decay * p to the gradient (see AdamW for the other kind).
+    """
+
+    state_names = ("exp_avg", "exp_avg_sq")
+    decoupled = False
+
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
+        super().__init__(parameters, lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+    def check(self, **options: Any) -> None:
+        _fractions(type(self).__name__, **{f"betas[{i}]": b for i, b in enumerate(options["betas"])})
+        _at_least_zero(type(self).__name__, eps=options["eps"], weight_decay=options["weight_decay"])
+
+    @classmethod
+    def rule(cls, F: Any, p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any, betas: tuple[float, float], eps: float, weight_decay: float) -> tuple[Any, ...]:
+        b1, b2 = betas
+        if weight_decay and cls.decoupled:
+            p = p * F.astype(1.0 - lr * weight_decay, dtype=p.dtype)
+        elif weight_decay:
+            g = g + p * weight_decay
+        m = m * b1 + g * (1 - b1)
+        v = v * b2 + (g * (1 - b2)) * g
+        # the corrections for starting at zero, as numbers: one for the step and one for the root
+        rate = F.astype(lr / (1.0 - F.pow(b1, t)), dtype=p.dtype)
+        root = F.astype(1.0 / F.sqrt(1.0 - F.pow(b2, t)), dtype=p.dtype)
+        return p - m / (F.sqrt(v) * root + eps) * rate, m, v
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, 2019): p = (1 - lr weight_decay) p before the step.
+
+    Arguments as for `Adam`; weight_decay is 0.01 unless given.
+    """
+
+    decoupled = True
+
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2):
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+class RMSprop(Optimizer):
+    """Gradients divided by a running mean of their size (T. Tieleman and G. Hinton, lecture 6.5, 2012), in PyTorch's form.
+
+    Args:
+        parameters: variables, or groups. lr: learning rate. alpha: decay of the mean. eps: added to the denominator.
+        weight_decay: adds weight_decay * p to the gradient.
+    """
+
+    state_names = ("square_avg",)
+
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0):
+        super().__init__(parameters, lr, alpha=alpha, eps=eps, weight_decay=weight_decay)
+
+    def check(self, **options: Any) -> None:
+        _fractions("RMSprop", alpha=options["alpha"])
+        _at_least_zero("RMSprop", eps=options["eps"], weight_decay=options["weight_decay"])
+
+    @staticmethod
+    def rule(F: Any, p: Any, g: Any, s: Any, *, lr: Any, t: Any, alpha: float, eps: float, weight_decay: float) -> tuple[Any, ...]:
+        if weight_decay:
+            g = g + p * weight_decay
+        s = s * alpha + (g * (1 - alpha)) * g
+        return p - g / (F.sqrt(s) + eps) * F.astype(lr, dtype=p.dtype), s

@@ -1,0 +1,156 @@
+"""Learning-rate schedules: how the rate changes from step to step, with PyTorch's names.
+
+A schedule is a function of the step number alone, so resuming one needs only that number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import ArgumentError
+from ..variable import Variable
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """Base: after each `step()`, the rate of every group is its first rate times `factor(step number)`.
+
+    Args:
+        optimizer: whose learning rates to set. They are set at once, for step 0.
+    """
+
+    def __init__(self, optimizer: Optimizer):
+        self.optimizer = optimizer
+        self.first = [group.lr.item() for group in optimizer.groups]
+        self.steps = Variable(0, name="schedule.steps")
+        self._set()
+
+    def factor(self, step: int) -> float:
+        """The rate at `step`, as a multiple of the first one."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Go to the next step. Call it outside of a compiled function: the rate is a variable, so the function sees it."""
+        self.steps.assign(self.steps + 1)
+        self._set()
+
+    def _set(self) -> None:
+        f = self.factor(int(self.steps.item()))
+        for group, first in zip(self.optimizer.groups, self.first, strict=True):
+            group.lr.assign(float(first * f))
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate (of the first group)."""
+        return self.optimizer.lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step number and the first rates."""
+        return {"steps": int(self.steps.item()), "first": list(self.first)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.first = [float(x) for x in state["first"]]
+        self.steps.assign(int(state["steps"]))
+        self._set()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(step {self.steps.item()}, lr={self.lr:g})"
+
+
+class LambdaLR(Schedule):
+    """The rate is the first rate times `lr_lambda(step)`.
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> schedule = mg.optim.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    >>> schedule.step()
+    >>> optimizer.lr
+    0.5
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]):
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.lr_lambda(step)
+
+
+class StepLR(Schedule):
+    """The rate is multiplied by `gamma` every `step_size` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
+        if step_size < 1:
+            raise ArgumentError("StepLR: step_size", expected="an integer >= 1", actual=f"{step_size}")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** (step // self.step_size)
+
+
+class ExponentialLR(Schedule):
+    """The rate is multiplied by `gamma` at every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float):
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma**step
+
+
+class LinearLR(Schedule):
+    """The factor goes in a straight line from `start_factor` to `end_factor` in `total_iters` steps, and stays: a warm-up."""
+
+    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5):
+        if total_iters < 1:
+            raise ArgumentError("LinearLR: total_iters", expected="an integer >= 1", actual=f"{total_iters}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.start_factor + (self.end_factor - self.start_factor) * min(step, self.total_iters) / self.total_iters
+
+
+class CosineAnnealingLR(Schedule):
+    """Half a cosine from the first rate to `eta_min` in `T_max` steps (I. Loshchilov and F. Hutter, 2017), then `eta_min`."""
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
+        if T_max < 1:
+            raise ArgumentError("CosineAnnealingLR: T_max", expected="an integer >= 1", actual=f"{T_max}")
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        low = self.eta_min / self.first[0] if self.first[0] else 0.0
+        return low + (1 - low) * (1 + math.cos(math.pi * min(step, self.T_max) / self.T_max)) / 2
+
+
+class SequentialLR(Schedule):
+    """Several schedules one after another: `schedules[k]` from step `milestones[k - 1]` on, counting from there.
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> warm = mg.optim.LinearLR(optimizer, 0.5, total_iters=2)
+    >>> schedule = mg.optim.SequentialLR(optimizer, [warm, mg.optim.ExponentialLR(optimizer, 0.5)], milestones=[2])
+    >>> rates = []
+    >>> for _ in range(5):
+    ...     rates.append(optimizer.lr)
+    ...     schedule.step()
+    >>> rates
+    [0.5, 0.75, 1.0, 0.5, 0.25]
+    """
+
+    def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]):
+        if len(schedules) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+            raise ArgumentError("SequentialLR: one schedule more than milestones, in order", actual=f"{len(schedules)} schedules, {milestones}")
+        self.schedules, self.milestones = list(schedules), list(milestones)
+        for group, first in zip(optimizer.groups, schedules[0].first, strict=True):
+            group.lr.assign(float(first))
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        k = sum(step >= m for m in self.milestones)
+        return self.schedules[k].factor(step - (self.milestones[k - 1] if k else 0))

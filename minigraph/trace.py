@@ -1,0 +1,769 @@
+"""Static mode: trace a Python function once, then run the graph.
+
+`mg.compile(fn)` calls `fn` with symbolic tensors, for which `bind` infers instead of computing, and collects the nodes.
+Variables that the function reads become inputs of the graph and variables that it assigns become outputs, so a whole
+training step (forward, `loss.backward()`, `optimizer.step()`, dropout, batch-norm statistics) compiles unchanged. The
+graph is optimised by the passes, planned and turned into straight-line code once for each *signature*: the shapes,
+dtypes and devices of the tensors among the arguments, and the values of everything else.
+
+What a trace cannot see would silently go wrong, so it is watched: numbers and objects that the function finds in its
+closure, in global variables and on modules are noted with their values (`guards`), and a later call in which one of
+them has changed traces again and says so. A function that changes such a value while it is being traced, or draws
+random numbers from NumPy, is refused: that would happen once and never again.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import random
+import re
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Token
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import backend
+from . import tree as pytree
+from .compiler import Executable, Step, default_passes, optimize
+from .errors import ArgumentError, GraphError, TraceError
+from .graph import Graph, copy_node
+from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
+from .tensor import Tensor, lift, sequence
+from .variable import INPUT, READ, Gradient, Variable, leaf
+
+__all__ = ["Compiled", "compile", "record"]
+
+
+# ------------------------------------------------------------------------------------------------------ recorders
+
+
+class Recorder:
+    """Who collects the nodes that `bind` makes.
+
+    `symbolic`: symbolic operands are allowed (a trace). `virtual`: variables are read from and assigned in the recorder,
+    not in the world.
+    """
+
+    symbolic = False
+    virtual = False
+
+    def __init__(self, name: str = "graph"):
+        self.name = name
+        self.nodes: list[Tensor] = []
+        self.reads: dict[Any, Tensor] = {}
+        self.assigns: dict[Any, Tensor | None] = {}
+        self.used_up: set[int] = set()
+        self.start = sequence()
+
+    def add(self, node: Tensor) -> None:
+        self.nodes.append(node)
+
+    def assign(self, cell: Any, t: Tensor | None) -> None:
+        self.assigns[cell] = t
+
+    def mark_freed(self, nodes: Iterable[Tensor], error: Callable[[Tensor], Exception], *, keep: bool) -> None:
+        """Backward went through `nodes`: a second one is an error, as it is when nobody records."""
+        ids = []
+        for n in nodes:
+            if id(n) in self.used_up:
+                raise error(n)
+            ids.append(id(n))
+        if not keep:
+            self.used_up.update(ids)
+
+    def graph(
+        self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] = (), captured: list[tuple[Tensor, Tensor]] | None = None
+    ) -> Graph:
+        """The recorded nodes as a Graph. `captured` collects symbolic tensors of an enclosing trace, each with the new
+        input that stands for it; tensors with values that were made outside become constants."""
+        swapped: dict[int, Tensor] = {}
+        order: list[Tensor] = []
+        own = {id(n) for n in self.nodes}
+
+        def settle(x: Tensor) -> Tensor:
+            key = id(x)
+            if key in swapped:
+                return swapped[key]
+            if x.op in (INPUT, READ) and x.seq > self.start:
+                new = x
+            elif x.is_symbolic:
+                if captured is None:
+                    raise TraceError("a symbolic tensor of another trace is used in this one", actual=repr(x), site=x.site,
+                                     remedy="pass it as an argument")  # fmt: skip
+                new = leaf(INPUT, x.value, {"name": x.name}, x.requires_grad, x.name)
+                captured.append((x, new))
+            elif x.op is READ and not self.symbolic:
+                new = x
+            else:
+                new = x if x.op is None else Tensor(x.value, name=x.name)
+            if not new.inputs and new.op is not INPUT:
+                order.append(new)
+            swapped[key] = new
+            return new
+
+        for n in self.nodes:
+            operands = [swapped[id(x)] if id(x) in own else settle(x) for x in n.inputs]
+            same = all(a is b for a, b in zip(operands, n.inputs, strict=True))
+            swapped[id(n)] = n if same else copy_node(n, operands)
+            order.append(swapped[id(n)])
+        ends = [settle(t) if id(t) not in own else swapped[id(t)] for t in outputs]
+        assigns = {
+            cell: None if t is None else swapped[id(t)] if id(t) in own else settle(t) for cell, t in self.assigns.items()
+        }
+        start = [*(inputs or getattr(self, "inputs", ())), *[t for _, t in captured or ()]]
+        reads = {cell: t for cell, t in self.reads.items() if t is not None}
+        first = [*start, *reads.values()]
+        early = {id(t) for t in first}
+        return Graph([*first, *[n for n in order if id(n) not in early]], start, ends, reads=reads, assigns=assigns, name=self.name)
+
+
+class Trace(Recorder):
+    """The recorder of static mode."""
+
+    symbolic = True
+    virtual = True
+
+    def __init__(self, name: str = "graph"):
+        super().__init__(name)
+        self.inputs: list[Tensor] = []
+        self.arrays: dict[int, tuple[np.ndarray, Tensor]] = {}  # NumPy arrays from outside, read anew at each call
+        self.weak: set[int] = set()  # Python floats that became inputs, and what was computed from nothing else
+        self.objects: dict[int, Any] = {}  # modules that were called: their attributes are guarded
+
+    def input(self, spec: Spec, *, name: str | None = None, requires_grad: bool = False, weak: bool = False) -> Tensor:
+        """A new input of the graph."""
+        t = leaf(INPUT, spec, {"name": name}, requires_grad, name)
+        self.inputs.append(t)
+        if weak:
+            self.weak.add(id(t))
+        return t
+
+    def read(self, cell: Any) -> Tensor | None:
+        """The value that a variable (or its gradient) has at this point of the traced program."""
+        if cell in self.assigns:
+            return self.assigns[cell]
+        if cell not in self.reads:
+            current = cell._tensor
+            if current is None:
+                self.reads[cell] = None  # type: ignore[assignment]
+            else:
+                part = {"variable": cell} if isinstance(cell, Variable) else {"gradient": cell}
+                grad = isinstance(cell, Variable) and cell._requires_grad
+                spec = Spec(current.shape, current.dtype, current.device)
+                self.reads[cell] = leaf(READ, spec, part, grad, cell.name)
+        return self.reads[cell]
+
+    def capture_array(self, array: np.ndarray) -> Tensor:
+        """An input for a NumPy array that the function finds somewhere: it is read anew at each call, as in dynamic mode."""
+        if id(array) not in self.arrays:
+            t = leaf(INPUT, spec_of(array), {"name": None}, False, f"array{len(self.arrays)}")
+            self.arrays[id(array)] = (array, t)
+        return self.arrays[id(array)][1]
+
+    def settle_weak(self, op: Op, inputs: tuple[Tensor, ...], out: Tensor) -> tuple[Tensor, ...]:
+        """Give Python floats among the operands the dtype of the others, as they have when they are not traced."""
+        weak = [id(x) in self.weak or (x.op is None and x.attrs is not None and "weak" in x.attrs) for x in inputs]
+        if not any(id(x) in self.weak for x in inputs):
+            return inputs
+        if all(weak):
+            self.weak.add(id(out))
+            return inputs
+        from .ops import astype
+
+        dtype = np.result_type(*[x.dtype for x, w in zip(inputs, weak, strict=True) if not w])
+        dtype = dtype if dtype.kind == "f" else np.result_type(dtype, 1.0)
+        return tuple(astype(x, dtype) if id(x) in self.weak else x for x in inputs)
+
+
+class record:  # noqa: N801 - used like a function
+    """Record a dynamic run: a context manager that gives the graph of everything computed inside.
+
+    Unlike the history that gradients need, a recording holds every operation and keeps its nodes readable after
+    `backward()`. It holds all values, too, so record what you want to look at, not a training run.
+
+    >>> with mg.record() as g:
+    ...     y = mg.tensor([1.0, 2.0]) * 3.0
+    >>> print(g)
+    graph()
+      %0 = multiply([1., 2.], 3.0)  float32[2]
+      return %0
+    """
+
+    def __init__(self, name: str = "graph"):
+        self.target = Graph(name=name)
+
+    def __enter__(self) -> Graph:
+        self.recorder = Recorder(self.target.name)
+        now = mode.get() or ORDINARY
+        if now.recorder is not None and now.recorder.symbolic:
+            raise TraceError("mg.record inside a compiled function", remedy="look at compiled.graph instead")
+        self.token: Token[Any] = mode.set(replace(now, recorder=self.recorder, sites=True))
+        return self.target
+
+    def __exit__(self, *exc: object) -> None:
+        mode.reset(self.token)
+        r = self.recorder
+        used = {id(x) for n in r.nodes for x in n.inputs}
+        built = r.graph([n for n in r.nodes if id(n) not in used])
+        g = self.target
+        g.nodes, g.inputs, g.outputs, g.reads, g.assigns = built.nodes, built.inputs, built.outputs, built.reads, built.assigns
+        g.reads = {n.attrs["variable"]: n for n in g.nodes if n.op is READ and "variable" in n.attrs}
+
+
+def trace(
+    fn: Callable, specs: Sequence[Any], name: str = "graph", requires_grad: Sequence[bool] | None = None
+) -> tuple[Graph, Any, list[tuple[Tensor, Tensor]]]:
+    """Trace `fn(*tensors)` for inputs of the given specs: (graph, structure of the result, captured tensors).
+
+    For the nested graphs of `cond`, `scan` and others. Symbolic tensors of the enclosing trace that `fn` uses become
+    further inputs of the graph, after the given ones; they are listed as pairs (outer tensor, input).
+    """
+    recorder = Trace(name)
+    flags = requires_grad or [False] * len(specs)
+    args = [recorder.input(s, name=f"x{i}", requires_grad=r) for i, (s, r) in enumerate(zip(specs, flags, strict=True))]
+    token = mode.set(Mode(recorder=recorder, sites=True))
+    try:
+        leaves, structure = pytree.flatten(fn(*args))
+        outputs = [lift(t) for t in leaves]
+    finally:
+        mode.reset(token)
+    for _, t in recorder.arrays.values():
+        raise TraceError(f"{name}: a NumPy array is used inside a nested graph", actual=repr(spec_of(t.value)),
+                         remedy="convert it with mg.tensor outside the function")  # fmt: skip
+    captured: list[tuple[Tensor, Tensor]] = []
+    graph = recorder.graph(outputs, recorder.inputs, captured)
+    return graph, structure, captured
+
+
+# ---------------------------------------------------------------------------------------------------------- guards
+
+
+class Guard(NamedTuple):
+    """A value that the trace has used without seeing it: how to get it again, and what it was."""
+
+    description: str
+    get: Callable[[], Any]
+    value: Any
+
+
+PLAIN = (bool, int, float, str, type(None))
+MISSING = type("Missing", (), {"__repr__": lambda self: "nothing"})()
+
+
+def snapshot(value: Any) -> Any:
+    """What to remember of a value in order to notice a change: numbers and strings, alone or in small containers, and
+    which tensor it is. MISSING for anything else."""
+    kind = type(value)
+    if kind in PLAIN:
+        return (kind, value)
+    if kind is Tensor:
+        return value  # immutable: the name must still stand for the same one
+    if kind in (list, tuple) and len(value) <= 64 and all(type(v) in PLAIN for v in value):
+        return (kind, tuple(value))
+    if kind is dict and len(value) <= 64 and all(type(v) in PLAIN for v in value.values()):
+        return (kind, tuple(value.items()))
+    return MISSING
+
+
+def unchanged(old: Any, new: Any) -> bool:
+    if type(old) is Tensor or type(new) is Tensor:
+        return old is new
+    return old == new or (old != old and new != new)
+
+
+def shown(remembered: Any) -> str:
+    """A remembered value, for a sentence."""
+    value = remembered[1] if type(remembered) is tuple else remembered
+    text = repr(value)
+    return text if len(text) < 50 else text[:47] + "..."
+
+
+def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
+    """What a function finds outside its arguments: closure cells and global variables that its code names, also in the
+    user's functions that it calls by name."""
+    found: list[tuple[str, Callable[[], Any]]] = []
+    seen: set[int] = set()
+    todo: list[Any] = [fn]
+    while todo:
+        f = todo.pop()
+        if isinstance(f, functools.partial):
+            todo.append(f.func)
+            continue
+        if isinstance(f, types.MethodType):
+            owner = f.__self__
+            found.append(("self", lambda owner=owner: owner))
+            f = f.__func__
+        f = getattr(f, "__wrapped__", f)
+        if isinstance(f, Compiled):
+            f = f.fn
+        code = getattr(f, "__code__", None)
+        if code is None or id(f) in seen or not ours_to_watch(f):
+            continue
+        seen.add(id(f))
+        for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
+            def content(cell: Any = cell) -> Any:
+                try:
+                    return cell.cell_contents
+                except ValueError:
+                    return MISSING
+            found.append((name, content))
+        for name in global_names(code):
+            if name in f.__globals__:
+                found.append((f"global {name}", lambda names=f.__globals__, name=name: names.get(name, MISSING)))
+        for _, get in found:
+            value = get()
+            if isinstance(value, types.FunctionType | types.MethodType | functools.partial) and id(value) not in seen:
+                todo.append(value)
+    return found
+
+
+def global_names(code: types.CodeType) -> list[str]:
+    """The global variables that a function's code, and the functions defined inside it, look up."""
+    names = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += global_names(constant)
+    return list(dict.fromkeys(names))
+
+
+def ours_to_watch(f: Callable) -> bool:
+    """Only the user's own functions are searched: not minigraph's, not installed libraries'."""
+    module = getattr(f, "__module__", "") or ""
+    if module.split(".")[0] in ("minigraph", "numpy"):
+        return False
+    file = getattr(getattr(f, "__code__", None), "co_filename", "")
+    return "site-packages" not in file and not file.startswith(sys.base_prefix + "/lib/python")
+
+
+def attribute_guards(description: str, owner: Any) -> list[Guard]:
+    """Guards for the plain attributes of an object."""
+    guards = []
+    for key, value in list(getattr(owner, "__dict__", {}).items()):
+        old = snapshot(value)
+        if old is not MISSING and type(old) is not Tensor:
+            guards.append(Guard(f"{description}.{key}", lambda owner=owner, key=key: snapshot(owner.__dict__.get(key, MISSING)), old))
+    return guards
+
+
+def guards_of(fn: Callable) -> list[Guard]:
+    """Guards for everything a function finds outside its arguments."""
+    guards, objects = [], set()
+    for description, get in found_values(fn):
+        value = get()
+        old = snapshot(value)
+        if old is not MISSING:
+            guards.append(Guard(description, lambda get=get: snapshot(get()), old))
+        elif hasattr(value, "__dict__") and not isinstance(value, type | types.FunctionType | types.ModuleType | Operand):
+            if id(value) not in objects and not isinstance(value, Compiled):
+                objects.add(id(value))
+                guards += attribute_guards(description.removeprefix("global "), value)
+    return guards
+
+
+def random_states(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
+    """NumPy's and Python's random states that `fn` could draw from."""
+    states: list[tuple[str, Callable[[], Any]]] = [
+        ("np.random", lambda: repr(np.random.get_state(legacy=False)["state"])),  # noqa: NPY002 - it is being watched
+        ("random", lambda: hash(random.getstate())),
+    ]
+    for description, get in found_values(fn):
+        value = get()
+        if isinstance(value, np.random.Generator):
+            states.append((description, lambda value=value: repr(value.bit_generator.state)))
+    return states
+
+
+# -------------------------------------------------------------------------------------------------------- compile
+
+
+class Argument(NamedTuple):
+    """One leaf of the arguments, as far as the signature goes."""
+
+    kind: str  # "tensor", "float" (traced) or "static"
+    type: Any  # (shape, dtype, device, requires_grad), or (class, value)
+
+    def __str__(self) -> str:
+        if self.kind == "tensor":
+            shape, dtype, device, needs = self.type
+            return f"{Spec(shape, dtype, device)!r}" + (" requiring gradients" if needs else "")
+        return "a float" if self.kind == "float" else f"{self.type[1]!r}"
+
+
+def argument(x: Any, position: int, compiled: Compiled, args: Any, kwargs: Any) -> tuple[Argument, Any]:
+    """The signature of the argument leaf `x`, and its array (None for what is static)."""
+    kind = type(x)
+    if kind is Tensor:
+        v = x.value
+        return Argument("tensor", (v.shape, v.dtype, x.device, x.requires_grad)), v
+    if kind is np.ndarray or isinstance(x, np.generic):
+        if x.dtype.kind not in "biuf":
+            name = compiled.labels(args, kwargs)[position]
+            raise ArgumentError(f"{compiled.name}: argument {name} is not an array of numbers", actual=f"dtype {x.dtype}")
+        return Argument("tensor", (x.shape, x.dtype, backend.cpu, False)), x
+    if kind is float:
+        return Argument("float", None), np.float64(x)
+    if isinstance(x, Operand):  # a variable: the same one, not an equal one
+        return Argument("static", (kind, id(x))), None
+    try:
+        hash(x)
+    except TypeError:
+        name = compiled.labels(args, kwargs)[position]
+        raise ArgumentError(
+            f"{compiled.name}: argument {name} is not a tensor, number or tree of them, and not hashable",
+            expected="tensors, arrays, numbers, lists, tuples, dicts of them, or a hashable (then static) value",
+            actual=f"{kind.__name__}",
+            remedy="pass its tensors as arguments, or close over it",
+        ) from None
+    return Argument("static", (kind, x)), None
+
+
+class Program:
+    """A graph, made ready to run: optimised by the passes, planned, and turned into code."""
+
+    def __init__(self, graph: Graph, passes: Sequence[Any] | None = None):
+        self.traced = graph
+        self.graph, self.steps = optimize(graph, default_passes() if passes is None else passes)
+        self.executable = Executable(self.graph)
+        self.cells = list(self.graph.reads)
+
+    def closed(self) -> Graph:
+        """The graph with the variables it reads as further inputs, and those it assigns as further outputs."""
+        g = self.graph
+        if "closed" not in g._programs:
+            g._programs["closed"] = Graph(g.nodes, [*g.inputs, *g.reads.values()], g.roots(), name=g.name)
+            g._programs["closed"]._programs["executable"] = self.executable
+        return g._programs["closed"]
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """Run on the arrays of the inputs; read and assign the variables. Returns the arrays of the outputs.
+
+        Variables are assigned after everything has been computed: an error or an interrupt leaves all of them as they
+        were.
+        """
+        now = mode.get()
+        values = [*arrays, *[cell._tensor.value for cell in self.cells]]
+        results = self.executable.debug(values, now.hooks) if now is not None and now.hooks else self.executable(values)
+        n = len(self.graph.outputs)
+        for cell, array in zip(self.executable.assigned, results[n:], strict=True):
+            cell.store(array)
+        for cell in self.executable.cleared:
+            cell.store(None)
+        return results[:n]
+
+
+class Version:
+    """What one trace of a function gave: the program, and what it assumed."""
+
+    def __init__(self, compiled: Compiled, signature: Any, args: Any, kwargs: Any):
+        leaves, structure = pytree.flatten((args, kwargs))
+        fn = compiled.fn
+        self.signature = signature
+        before = guards_of(fn)
+        states = [(name, get, get()) for name, get in random_states(fn)]
+        recorder = Trace(compiled.name)
+        symbols, self.slots = [], []
+        labels = compiled.labels(args, kwargs)
+        for i, (x, a, label) in enumerate(zip(leaves, signature[1], labels, strict=True)):
+            if a.kind == "tensor":
+                shape, dtype, device, needs = a.type
+                symbols.append(recorder.input(Spec(shape, dtype, device), name=label, requires_grad=needs))
+                self.slots.append(i)
+            elif a.kind == "float":
+                symbols.append(recorder.input(Spec((), "float64"), name=label, weak=True))
+                self.slots.append(i)
+            else:
+                symbols.append(x)
+        now = mode.get() or ORDINARY
+        token = mode.set(Mode(grad=now.grad, recorder=recorder, sites=True))
+        try:
+            args, kwargs = pytree.unflatten(structure, symbols)
+            result = fn(*args, **kwargs)
+        except TraceError:
+            raise
+        except Exception as error:
+            error.partial_graph = recorder.graph([])  # type: ignore[attr-defined] - for drawing what was built so far
+            raise
+        finally:
+            mode.reset(token)
+        self.refuse_side_effects(compiled, before, states)
+        out, self.out_structure = pytree.flatten(result)
+        outputs: list[Tensor] = []
+        self.template: list[Any] = []  # for each leaf of the result: ("tensor" | "float", index) or ("static", value)
+        for t in out:
+            if isinstance(t, Operand):
+                kind = "float" if id(t) in recorder.weak else "tensor"
+                self.template.append((kind, len(outputs)))
+                outputs.append(recorder.read(t) if isinstance(t, Variable) else t)
+            else:
+                self.template.append(("static", t))
+        self.differentiable = [t.requires_grad and id(t) not in recorder.used_up for t in outputs]
+        arrays = list(recorder.arrays.values())
+        graph = recorder.graph(outputs, [*recorder.inputs, *[t for _, t in arrays]])
+        self.arrays = [array for array, _ in arrays]
+        self.program = Program(graph, compiled.chosen_passes)
+        self.guards = before + [g for m in recorder.objects.values() for g in attribute_guards(type(m).__name__, m)]
+        self.guards += [
+            Guard(f"whether {cell.name} is None", lambda cell=cell: (bool, cell._tensor is None), (bool, t is None))
+            for cell, t in recorder.reads.items() if isinstance(cell, Gradient)
+        ]  # fmt: skip
+        self.captured = [n for n in graph.constants if n.seq < recorder.start and not (n.attrs and "weak" in n.attrs)]
+        self.keep_alive = leaves  # static arguments are recognised by identity
+
+    @staticmethod
+    def refuse_side_effects(compiled: Compiled, before: Sequence[Guard], states: Sequence[Any]) -> None:
+        for g in before:
+            new = g.get()
+            if not unchanged(g.value, new):
+                raise TraceError(
+                    f"{compiled.name}: the function changes {g.description} while it is traced, which would happen only once",
+                    expected="no assignment to Python values from inside a compiled function",
+                    actual=f"{shown(g.value)} became {shown(new)}",
+                    remedy="return the value, or keep it in a mg.Variable and use .assign",
+                )
+        for name, get, old in states:
+            if get() != old:
+                raise TraceError(
+                    f"{compiled.name}: the function draws random numbers from {name}, which would be frozen into the graph",
+                    remedy="use mg.random, whose generator is part of the graph, or pass the numbers as an argument",
+                )
+
+    def stale(self) -> str | None:
+        """Why this version must not be used now: the guard that fails, in words; None when all hold."""
+        for description, get, value in self.guards:
+            new = get()
+            if new is not value and not unchanged(value, new):
+                return f"{description} changed from {shown(value)} to {shown(new)}"
+        return None
+
+    def run(self, arrays: list[Any], tensors: list[Any]) -> Any:
+        program = self.program
+        inputs = [arrays[i] for i in self.slots] + self.arrays
+        now = mode.get() or ORDINARY
+        if any(self.differentiable) and now.grad:
+            results = self.run_recorded([tensors[i] for i in self.slots])
+        else:
+            results = [Tensor(a) for a in program.run(inputs)]
+        filled = [
+            results[v] if kind == "tensor" else float(results[v].value) if kind == "float" else v for kind, v in self.template
+        ]
+        return pytree.unflatten(self.out_structure, filled)
+
+    def run_recorded(self, tensors: list[Any]) -> list[Tensor]:
+        """Run as one operation of the dynamic graph, so that gradients flow through the compiled function."""
+        from .ops.control import call
+
+        given = [x if type(x) is Tensor else Tensor(np.asarray(x)) for x in [*tensors, *self.arrays]]
+        given += [cell._tensor for cell in self.program.cells]
+        results = call(self.program.closed(), given)
+        n = len(self.program.graph.outputs)
+        for cell, t in zip(self.program.executable.assigned, results[n:], strict=True):
+            cell.store(t.value)
+        for cell in self.program.executable.cleared:
+            cell.store(None)
+        return [t if d or not t.requires_grad else Tensor(t.value) for t, d in zip(results[:n], self.differentiable, strict=True)]
+
+
+class Compiled:
+    """A function in static mode: what `mg.compile` returns. Call it like the function.
+
+    The attributes describe the version used last: `graph` (what was traced), `optimized`, `passes` (each with `before`,
+    `after` and `changes`), `source`, `memory`, `captured` (tensors it closed over, which became constants). `traces`
+    lists every trace so far, with the reason for it.
+    """
+
+    def __init__(self, fn: Callable, static_argnames: Sequence[str] = (), passes: Sequence[Any] | None = None):
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+        self.chosen_passes = passes
+        self.versions: dict[Any, list[Version]] = {}
+        self.traces: list[str] = []
+        self.last: Version | None = None
+        self._lock = threading.RLock()
+        self._parameters = parameter_names(fn)
+        unknown = set(self.static_argnames) - set(self._parameters)
+        if unknown:
+            raise ArgumentError(f"compile({self.name}): static_argnames", expected=f"names among {list(self._parameters)}",
+                                actual=f"{sorted(unknown)}")  # fmt: skip
+
+    def labels(self, args: Any, kwargs: Any) -> list[str]:
+        """The name of each leaf of the arguments, as the user would write it: `x`, `batch[0]`, `params["w"]`."""
+        found = []
+        for path in pytree.paths(args, ""):
+            number, rest = path[1:].split("]", 1)
+            k = int(number)
+            found.append((self._parameters[k] if k < len(self._parameters) else f"arg{k}") + rest)
+        for name in kwargs:
+            found += pytree.paths(kwargs[name], name)
+        return found
+
+    def signature(self, args: Any, kwargs: Any) -> tuple[Any, list[Any], list[Any]]:
+        """The signature of a call, the arrays of its leaves, and the leaves."""
+        leaves, structure = pytree.flatten((args, kwargs))
+        static = self.static_leaves(args, kwargs) if self.static_argnames else ()
+        found, arrays = [], []
+        for i, x in enumerate(leaves):
+            if i in static:
+                a, v = Argument("static", (type(x), x)), None
+            else:
+                a, v = argument(x, i, self, args, kwargs)
+            found.append(a)
+            arrays.append(v)
+        return (structure, tuple(found)), arrays, leaves
+
+    def static_leaves(self, args: Any, kwargs: Any) -> set[int]:
+        """Positions of the leaves that belong to arguments declared static."""
+        names = [re.split(r"[.\[]", label)[0] for label in self.labels(args, kwargs)]
+        return {i for i, name in enumerate(names) if name in self.static_argnames}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        now = mode.get()
+        if now is not None and now.recorder is not None and now.recorder.symbolic:
+            return self.fn(*args, **kwargs)  # inside another trace: part of that graph
+        signature, arrays, leaves = self.signature(args, kwargs)
+        version = self.version(signature, args, kwargs)
+        return version.run(arrays, leaves)
+
+    def version(self, signature: Any, args: Any, kwargs: Any) -> Version:
+        grad = (mode.get() or ORDINARY).grad
+        key = (signature, grad)
+        reason = ""
+        for version in self.versions.get(key, ()):
+            why = version.stale()
+            if why is None:
+                self.last = version
+                return version
+            reason = why
+        with self._lock:
+            why = reason or self.explain(signature, grad, self.labels(args, kwargs))
+            version = Version(self, signature, args, kwargs)
+            self.versions.setdefault(key, []).insert(0, version)
+            del self.versions[key][8:]
+            self.traces.append(why)
+            self.last = version
+            if len(self.traces) in (8, 32, 128):
+                warnings.warn(
+                    f"{self.name} has been traced {len(self.traces)} times; the last time because {why}. Each trace costs "
+                    "milliseconds: pass values that change as tensors or floats, or pad to a few fixed shapes.",
+                    stacklevel=3,
+                )
+            return version
+
+    def explain(self, signature: Any, grad: bool, labels: Sequence[str]) -> str:
+        """Why there is no version for this signature, compared with the nearest one."""
+        if not self.versions:
+            return "it had not been called before"
+        best = None
+        for old, old_grad in self.versions:
+            if old[0] != signature[0]:
+                reasons = [f"the structure of the arguments: {pytree.explain_difference(old[0], signature[0])}"]
+            else:
+                changed = zip(labels, old[1], signature[1], strict=True)
+                reasons = [f"argument {name}: {a} became {b}" for name, a, b in changed if a != b]
+                if old_grad != grad:
+                    reasons.append(f"gradients were switched {'on' if grad else 'off'}")
+            if best is None or len(reasons) < len(best):
+                best = reasons
+        return "; ".join(best or ["no version of it was kept"])
+
+    def trace(self, *args: Any, **kwargs: Any) -> Graph:
+        """Trace for these arguments without running: the graph."""
+        signature, _, _ = self.signature(args, kwargs)
+        return self.version(signature, args, kwargs).program.traced
+
+    def _last(self) -> Version:
+        if self.last is None:
+            raise GraphError(f"{self.name} has not been called yet", remedy=f"call it once, or use {self.name}.trace(*args)")
+        return self.last
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as traced."""
+        return self._last().program.traced
+
+    @property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        return self._last().program.graph
+
+    @property
+    def passes(self) -> list[Step]:
+        """The passes that were applied, each with `.name`, `.before`, `.after` and `.changes`."""
+        return self._last().program.steps
+
+    @property
+    def source(self) -> str:
+        """The generated code."""
+        return self._last().program.executable.source
+
+    @property
+    def memory(self) -> Any:
+        """The memory plan: buffers, their lifetimes, and peak bytes."""
+        return self._last().program.executable.memory
+
+    @property
+    def captured(self) -> list[Tensor]:
+        """Tensors from outside that the function used and that are constants of the graph."""
+        return self._last().captured
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        bound = instance.__dict__.get("_compiled_methods", {}).get(self.name)
+        if bound is None:
+            bound = Compiled(types.MethodType(self.fn, instance), self.static_argnames, self.chosen_passes)
+            instance.__dict__.setdefault("_compiled_methods", {})[self.name] = bound
+        return bound
+
+    def __repr__(self) -> str:
+        n = len(self.traces)
+        return f"<compiled {self.name}: {n} trace{'' if n == 1 else 's'}>"
+
+
+def parameter_names(fn: Callable) -> list[str]:
+    import inspect
+
+    try:
+        return list(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def compile(fn: Callable | None = None, *, static_argnames: Sequence[str] | str = (), passes: Sequence[Any] | None = None) -> Any:  # noqa: A001
+    """Static mode for a function: trace it once per signature, optimise, and run generated code from then on.
+
+    The function may be pure, or a whole imperative training step. Tensors, NumPy arrays and Python floats among the
+    arguments become inputs of the graph; integers, strings and everything else are part of the signature.
+
+    Args:
+        fn: the function; without it, `compile` is a decorator with options.
+        static_argnames: names of arguments whose values are part of the signature although they are floats or tensors.
+        passes: the optimisation passes, in order; `minigraph.compiler.default_passes()` unless given, `()` for none.
+
+    Raises:
+        TraceError: when called, if the function does what a trace cannot follow: branching on a value, `.numpy()`,
+            NumPy random numbers, changing Python values from inside.
+
+    >>> @mg.compile
+    ... def f(x):
+    ...     return (x * x).sum()
+    >>> f(mg.tensor([1.0, 2.0]))
+    tensor(5., dtype=float32)
+    >>> f
+    <compiled f: 1 trace>
+    """
+    if fn is None:
+        return functools.partial(compile, static_argnames=static_argnames, passes=passes)
+    if isinstance(fn, Compiled):
+        return fn
+    if not callable(fn):
+        raise ArgumentError("compile: a function is expected", actual=f"{type(fn).__name__}")
+    return Compiled(fn, static_argnames, passes)
