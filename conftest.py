@@ -22,8 +22,9 @@ collect_ignore = ["benchmarks/peers"]  # each needs a framework of its own
 @pytest.fixture(autouse=True)
 def docstring_example(request, doctest_namespace, tmp_path_factory, monkeypatch):
     if isinstance(request.node, pytest.DoctestItem):
-        import minigraph
         import numpy
+
+        import minigraph
 
         doctest_namespace.update(mg=minigraph, np=numpy)
         monkeypatch.chdir(tmp_path_factory.mktemp("docstring"))

@@ -1,0 +1,31 @@
+"""Draw the pictures of the README. Run it after a change to how graphs are drawn: `python docs/make_images.py`.
+
+The picture is drawn by the README's own first program, so that a reader who types it sees the same graph.
+"""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+
+
+def first_program(readme: str) -> str:
+    """The first Python block of a Markdown page."""
+    found = re.search(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise ValueError("the page has no Python block")
+    return found[1]
+
+
+def draw(folder: Path) -> None:
+    """Run the README's first program in `folder`, which saves its picture there."""
+    program = first_program((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+
+
+if __name__ == "__main__":
+    draw(DOCS / "images")
