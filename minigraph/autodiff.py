@@ -90,8 +90,6 @@ def pull_back(
                 F = array_functions(y)
         for hook in hooks:
             hook.before_backward(node, g)
-        if type(g) is list:
-            g = complete(g, node, F)
         rules = op.vjp
         if type(rules) is tuple:
             found = None
@@ -136,11 +134,10 @@ def fit(F: Any, g: Any, like: Any) -> Any:
     return g if g.dtype == like.dtype else F.astype(g, dtype=like.dtype)
 
 
-def complete(slots: list[Any], node: Tensor, F: Any) -> tuple[Any, ...]:
-    """The gradients of all results of a node with several, zeros where none arrived."""
-    return tuple([
-        g if g is not None else F.zeros(v.shape, dtype=v.dtype) for g, v in zip(slots, node.value, strict=True)
-    ])  # fmt: skip
+def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
+    """For the rules of operations with several results: the gradients at all of them, zeros where none arrived (None)."""
+    values = y.value if type(y) is Tensor else y
+    return [F.zeros(v.shape, dtype=v.dtype) if c is None else c for c, v in zip(g, values, strict=True)]
 
 
 def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -661,7 +658,7 @@ class Replay:
             outputs, _ = pytree.flatten(self.function(*arguments))
         outputs = [lift(t) for t in outputs]
         targets = [t for t, need in zip([*arguments, *self.captured], needs, strict=True) if need]
-        cotangents = [c if as_graph else Tensor(c) for c in g]
+        cotangents = [c if as_graph else Tensor(c) for c in complete(F, g, y)]
         found = iter(gradients(outputs, cotangents, targets))
         results = [next(found) if need else None for need in needs]
         return results if as_graph else [r if r is None else r.value for r in results]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -121,7 +122,8 @@ class Op:
             of the public functions: on plain arrays when only values are wanted, on tensors when the gradient must
             itself be a graph. None for an input without gradient. An operation with any number of inputs, or whose
             gradients share their work, gives one function `rule(F, needs, g, y, *inputs, **attrs)` that returns one
-            gradient for each input, None where `needs` is false. None: not differentiable.
+            gradient for each input, None where `needs` is false. With several results, `g` is a list of gradients,
+            None where none arrived (`autodiff.complete` puts zeros there). None: not differentiable.
             Un-broadcasting and dtype conversion of gradients happen centrally (`autodiff.fit`).
         saves: names of the inputs, and "y" for the result, whose *values* the rules read.
         numpy: `numpy(*arrays, **attrs)`, a more direct spelling of `run` for NumPy, where there is one (a bare ufunc).
@@ -257,6 +259,37 @@ class modified:
         new = replace(mode.get() or ORDINARY, **self.changes)
         self.tokens.append(mode.set(new))
         return new
+
+    def __exit__(self, *exc: object) -> None:
+        mode.reset(self.tokens.pop())
+
+
+NO_GRAD = Mode(grad=False)
+
+
+class no_grad(ContextDecorator):
+    """Record nothing for gradients: a context manager and a decorator. Results do not require gradients.
+
+    >>> w = mg.Variable(2.0, requires_grad=True)
+    >>> with mg.no_grad():
+    ...     y = w * 3.0
+    >>> y.requires_grad
+    False
+    """
+
+    def __enter__(self) -> None:
+        now = mode.get()
+        self.tokens = [*getattr(self, "tokens", ()), mode.set(NO_GRAD if now is None else replace(now, grad=False))]
+
+    def __exit__(self, *exc: object) -> None:
+        mode.reset(self.tokens.pop())
+
+
+class enable_grad(ContextDecorator):
+    """Undo `no_grad` inside it."""
+
+    def __enter__(self) -> None:
+        self.tokens = [*getattr(self, "tokens", ()), mode.set(replace(mode.get() or ORDINARY, grad=True))]
 
     def __exit__(self, *exc: object) -> None:
         mode.reset(self.tokens.pop())

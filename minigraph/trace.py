@@ -218,7 +218,11 @@ class record:  # noqa: N801 - used like a function
 
 
 def trace(
-    fn: Callable, specs: Sequence[Any], name: str = "graph", requires_grad: Sequence[bool] | None = None
+    fn: Callable,
+    specs: Sequence[Any],
+    name: str = "graph",
+    requires_grad: Sequence[bool] | None = None,
+    names: Sequence[str] | None = None,
 ) -> tuple[Graph, Any, list[tuple[Tensor, Tensor]]]:
     """Trace `fn(*tensors)` for inputs of the given specs: (graph, structure of the result, captured tensors).
 
@@ -227,7 +231,8 @@ def trace(
     """
     recorder = Trace(name)
     flags = requires_grad or [False] * len(specs)
-    args = [recorder.input(s, name=f"x{i}", requires_grad=r) for i, (s, r) in enumerate(zip(specs, flags, strict=True))]
+    labels = names or [f"x{i}" for i in range(len(specs))]
+    args = [recorder.input(s, name=n, requires_grad=r) for s, r, n in zip(specs, flags, labels, strict=True)]
     token = mode.set(Mode(recorder=recorder, sites=True))
     try:
         leaves, structure = pytree.flatten(fn(*args))

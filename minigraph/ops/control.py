@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree as pytree
-from ..autodiff import follow, gradients
+from ..autodiff import complete, follow, gradients
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..graph import Graph
 from ..namespace import tensor_functions
@@ -131,7 +131,7 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 
 def _call_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, graph: Graph) -> list[Any]:
-    back = gradient_graph(graph, needs)
+    back, g = gradient_graph(graph, needs), complete(F, g, y)
     if F is tensor_functions:
         found = iter(call(back, [*inputs, *g]))
     else:
@@ -145,7 +145,7 @@ RECOMPUTE = Op("recompute", run=_call_run, infer=_call_infer, saves=("inputs",),
 
 
 def _recompute_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, graph: Graph) -> list[Any]:
-    back = gradient_graph(graph, needs)
+    back, g = gradient_graph(graph, needs), complete(F, g, y)
     if F is tensor_functions:
         found = iter(results(bind(RECOMPUTE, *inputs, *g, graph=back)))
     else:
@@ -212,6 +212,7 @@ def _cond_vjp(
     F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, pred: Any, *operands: Any, true_graph: Graph, false_graph: Graph
 ) -> list[Any]:
     back = [gradient_graph(graph, needs[1:]) for graph in (true_graph, false_graph)]
+    g = complete(F, g, y)
     if F is tensor_functions:
         found = iter(results(bind(COND, pred, *operands, *g, true_graph=back[0], false_graph=back[1])))
     else:
@@ -286,7 +287,7 @@ def _replayed_run(xp: Any, *arrays: Any, function: Replayed) -> tuple[Any, ...]:
 
 
 def _replayed_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, function: Replayed) -> list[Any]:
-    back = function.pull(needs)
+    back, g = function.pull(needs), complete(F, g, y)
     if F is tensor_functions:
         found = iter(results(bind(REPLAYED, *inputs, *g, function=back)))
     else:
@@ -417,19 +418,23 @@ def _scan_vjp(
     """The gradient of a loop is a loop in the other direction, over the carries that the forward loop has kept."""
     as_graph = F is tensor_functions
     outputs = len(body.outputs)
+    past = [c for c in g[outputs:] if c is not None]  # gradients at the kept carries: only in higher derivatives
+    g = complete(F, g, y)
     floating = [t.dtype.kind == "f" for t in body.inputs]
     kept = [bind(ITEM, y, index=k) for k in range(outputs, outputs + carried)] if as_graph else list(y[outputs:])
     xs, rest = inputs[carried : carried + scanned], inputs[carried + scanned :]
     wanted = [
         f if k < carried else f and need for k, (f, need) in enumerate(zip(floating, needs, strict=True))
     ]  # every floating carry passes gradients on, whether or not its start wants one
-    back = gradient_step(body, carried, scanned, tuple(wanted))
+    back = gradient_step(body, carried, scanned, tuple(wanted), bool(past))
     float_carry = [k for k in range(carried) if wanted[k]]
     float_rest = [k for k in range(carried + scanned, len(inputs)) if wanted[k]]
     float_out = [k for k in range(carried, outputs) if body.outputs[k].dtype.kind == "f"]
     start = [g[k] for k in float_carry] + [F.zeros(inputs[k].shape, dtype=inputs[k].dtype) for k in float_rest]
-    operands = [*start, *kept, *xs, *[g[k] for k in float_out], *rest]
-    attrs = dict(body=back, carried=len(start), scanned=carried + scanned + len(float_out), length=length, reverse=not reverse)
+    g_past = [g[outputs + k] for k in float_carry] if past else []
+    moving = [*kept, *xs, *[g[k] for k in float_out], *g_past]
+    operands = [*start, *moving, *rest]
+    attrs = dict(body=back, carried=len(start), scanned=len(moving), length=length, reverse=not reverse)
     if as_graph:
         found = results(bind(SCAN, *operands, **attrs, history=any(x.requires_grad for x in operands)))
     else:
@@ -446,12 +451,13 @@ def _scan_vjp(
     return [r if need else None for r, need in zip(result, needs, strict=True)]
 
 
-def gradient_step(body: Graph, carried: int, scanned: int, wanted: tuple[bool, ...]) -> Graph:
+def gradient_step(body: Graph, carried: int, scanned: int, wanted: tuple[bool, ...], past: bool) -> Graph:
     """One step of the backward loop as a graph. Cached on the body.
 
-    (gradients of carry, sums for the rest; carry, x, gradients of y; rest) -> (the same sums, one step earlier; gradients of x)
+    (gradients of carry, sums for the rest; carry, x, gradients of y [, of the kept carry]; rest)
+        -> (the same gradients and sums, one step earlier; gradients of x)
     """
-    key = ("gradient step", wanted)
+    key = ("gradient step", wanted, past)
     if key not in body._programs:
         from ..trace import trace
 
@@ -470,7 +476,8 @@ def gradient_step(body: Graph, carried: int, scanned: int, wanted: tuple[bool, .
                 return list(args[at - count : at])
 
             g_carry, sums = take(len(float_carry)), take(len(float_rest))
-            carry, x, g_out, rest = take(carried), take(scanned), take(len(float_out)), take(n - carried - scanned)
+            carry, x, g_out = take(carried), take(scanned), take(len(float_out))
+            g_kept, rest = take(len(float_carry) if past else 0), take(n - carried - scanned)
             inputs = [follow(t) if w else t for t, w in zip([*carry, *x, *rest], wanted, strict=True)]
             with modified(grad=True):
                 found = body.replay(inputs)
@@ -478,11 +485,13 @@ def gradient_step(body: Graph, carried: int, scanned: int, wanted: tuple[bool, .
             pulled = gradients(ends, [*g_carry, *g_out], [inputs[k] for k in [*float_carry, *float_rest, *float_xs]])
             m = len(float_carry)
             added = [s + d for s, d in zip(sums, pulled[m : m + len(sums)], strict=True)]
-            return [*pulled[:m], *added, *pulled[m + len(sums) :]]
+            earlier = [d + k for d, k in zip(pulled[:m], g_kept, strict=True)] if past else pulled[:m]
+            return [*earlier, *added, *pulled[m + len(sums) :]]
 
         specs = [spec_of(body.inputs[k].value) for k in [*float_carry, *float_rest]]
         specs += [spec_of(t.value) for t in body.inputs[: carried + scanned]]
         specs += [spec_of(body.outputs[k].value) for k in float_out]
+        specs += [spec_of(body.inputs[k].value) for k in float_carry] if past else []
         specs += [spec_of(t.value) for t in body.inputs[carried + scanned :]]
         body._programs[key] = trace(step, specs, f"gradient of {body.name}")[0]
     return body._programs[key]

@@ -189,7 +189,9 @@ class Optimizer:
             return self.rule(tensor_functions, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
 
         number = Spec((), "float64", spec.device)
-        graph, _, _ = trace(update, [spec] * (2 + states) + [number, number], f"{type(self).__name__}.rule")
+        names = ["p", "g", *[name for name in self.names(**options)], "lr", "t"]
+        specs = [spec] * (2 + states) + [number, number]
+        graph, _, _ = trace(update, specs, f"{type(self).__name__}.rule", names=names)
         self.graph: Graph = optimize(graph, default_passes())[0]
         return Executable(self.graph, donate=[0, *range(2, 2 + states)])
 
