@@ -1,4 +1,4 @@
-"""How Hypothesis looks for counterexamples: without a deadline, since machines differ, and the same ones every time in CI."""
+"""How Hypothesis looks for counterexamples: with no deadline, as machines differ; in CI, the same ones every time."""
 
 import os
 

@@ -40,7 +40,7 @@ def tracked(*patterns):
 def test_the_import_takes_less_than_a_fifth_of_a_second():
     """Processor time, which neighbours on the machine hardly disturb, and the best of several, which they disturb less.
 
-    NumPy is part of it. On a machine that needs half of the time for NumPy alone, our own part may take as long as NumPy.
+    NumPy is part of it. Where NumPy alone needs half of that time, our own part may take as long as NumPy.
     """
     measure = (
         "import time; a = time.process_time(); import numpy; b = time.process_time(); import minigraph; "
