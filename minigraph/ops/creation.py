@@ -29,7 +29,9 @@ def number_dtype(name: str, dtype: Any, default: Any = float_dtype) -> np.dtype:
     try:
         found = np.dtype(default if dtype is None else dtype)
     except TypeError:
-        raise DTypeError(f"{name}: not a dtype", expected='mg.float32, mg.int64, mg.bool, ... or "float32"', actual=f"{dtype!r}") from None
+        raise DTypeError(
+            f"{name}: not a dtype", expected='mg.float32, mg.int64, mg.bool, ... or "float32"', actual=f"{dtype!r}"
+        ) from None
     if found.kind not in "biuf" or found.itemsize > 8:
         raise DTypeError(f"{name}: dtype", expected="bool, integers and floats of at most 64 bits", actual=str(found))
     return found
@@ -146,7 +148,9 @@ def _plain(name: str, *values: Any) -> list[Any]:
     return found
 
 
-def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
+def arange(
+    start: float, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None
+) -> Tensor:
     """Evenly spaced values from `start` up to, but not including, `stop`; `arange(n)` starts from 0.
 
     Args:
@@ -171,7 +175,9 @@ def arange(start: float, stop: float | None = None, step: float = 1, *, dtype: A
         raise ArgumentError(f"arange: {error}", actual=f"start={start}, stop={stop}, step={step}") from None
 
 
-def linspace(start: float, stop: float, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Tensor:
+def linspace(
+    start: float, stop: float, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Tensor:
     """`num` evenly spaced values from `start` to `stop`, which is the last one if `endpoint`.
 
     >>> mg.linspace(0, 1, 5)
@@ -246,7 +252,9 @@ def from_dlpack(x: Any) -> Tensor:
         raise DTypeError("from_dlpack: an array with __dlpack__", actual=type(x).__name__, remedy="mg.tensor(data)")
     kind = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}.get(int(x.__dlpack_device__()[0]))
     if kind is None:
-        raise DeviceError("from_dlpack: the array lies on a device that minigraph does not know", actual=f"{x.__dlpack_device__()}")
+        raise DeviceError(
+            "from_dlpack: the array lies on a device that minigraph does not know", actual=f"{x.__dlpack_device__()}"
+        )
     backend.device(kind)  # a clear error when there is no such device here
     array = backend.backends[kind].xp.from_dlpack(x)
     number_dtype("from_dlpack", array.dtype)
@@ -263,7 +271,9 @@ TO_DEVICE = Op(
     infer=lambda x, device: Spec(x.shape, x.dtype, backend.device(device)),
     vjp=(lambda F, g, y, x, device: F.to_device(g, device=_device_of(x)),),
     view=True,
-    samples=lambda rng: iter([((rng.standard_normal((2, 3)),), {"device": "cpu"}), ((np.arange(3),), {"device": "cpu"})]),
+    samples=lambda rng: iter(
+        [((rng.standard_normal((2, 3)),), {"device": "cpu"}), ((np.arange(3),), {"device": "cpu"})]
+    ),
 )
 
 

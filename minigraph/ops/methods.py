@@ -90,9 +90,9 @@ Operators.__getitem__ = index.getitem  # type: ignore[attr-defined]
 
 for _function in (
     # elementwise
-    elementwise.abs, elementwise.exp, elementwise.log, elementwise.sqrt, elementwise.square, elementwise.sin, elementwise.cos,
-    elementwise.tanh, elementwise.sign, elementwise.floor, elementwise.ceil, elementwise.round, elementwise.clip,
-    elementwise.pow, elementwise.astype,
+    elementwise.abs, elementwise.exp, elementwise.log, elementwise.sqrt, elementwise.square, elementwise.sin,
+    elementwise.cos, elementwise.tanh, elementwise.sign, elementwise.floor, elementwise.ceil, elementwise.round,
+    elementwise.clip, elementwise.pow, elementwise.astype,
     # reductions
     reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std, reduction.max, reduction.min,
     reduction.argmax, reduction.argmin, reduction.all, reduction.any,
@@ -132,7 +132,7 @@ def _transposed(self: Any) -> Tensor:
 
 
 def _to(self: Any, target: Any) -> Tensor:
-    """`x.to("cuda")` moves to a device; `x.to(mg.float64)` converts to a dtype; `x.to(y)` does both, to those of `y`."""
+    """`x.to("cuda")` moves to a device, `x.to(mg.float64)` converts to a dtype, `x.to(y)` does both, as in `y`."""
     if isinstance(target, Operand):
         return _to(_to(self, target.device), target.dtype)  # type: ignore[attr-defined]
     if isinstance(target, backend.Device) or (isinstance(target, str) and target.partition(":")[0] in backend.KINDS):

@@ -30,8 +30,17 @@ from .index import take
 from .shape import shape_tuple
 
 __all__ = [
-    "Generator", "bernoulli", "choice", "default_generator", "integers", "normal", "permutation", "seed", "spawn", "uniform",
-]  # fmt: skip
+    "Generator",
+    "bernoulli",
+    "choice",
+    "default_generator",
+    "integers",
+    "normal",
+    "permutation",
+    "seed",
+    "spawn",
+    "uniform",
+]
 
 UINT64 = np.dtype("uint64")
 BLOCK = 8  # 32-bit words that one step of the counter gives
@@ -39,7 +48,9 @@ BLOCK = 8  # 32-bit words that one step of the counter gives
 
 def _need_state(name: str, state: Spec) -> None:
     if state.shape != (2,) or state.dtype != UINT64:
-        raise ShapeError(f"{name}: the state of a generator", expected="uint64[2]: key and counter", actual=f"state: {state!r}")
+        raise ShapeError(
+            f"{name}: the state of a generator", expected="uint64[2]: key and counter", actual=f"state: {state!r}"
+        )
 
 
 def words(xp: Any, state: Any, n: int) -> Any:
@@ -112,7 +123,10 @@ def _uniform_run(xp: Any, state: Any, *, shape: Any, dtype: Any, low: float = 0.
 
 
 RANDOM_UNIFORM = Op(
-    "random_uniform", run=_uniform_run, infer=_drawn("random_uniform"), samples=_samples(dtype=float_dtype, low=-1.0, high=3.0)
+    "random_uniform",
+    run=_uniform_run,
+    infer=_drawn("random_uniform"),
+    samples=_samples(dtype=float_dtype, low=-1.0, high=3.0),
 )
 
 
@@ -132,7 +146,10 @@ def _normal_run(xp: Any, state: Any, *, shape: Any, dtype: Any, mean: float = 0.
 
 
 RANDOM_NORMAL = Op(
-    "random_normal", run=_normal_run, infer=_drawn("random_normal"), samples=_samples(dtype=float_dtype, mean=1.0, std=2.0)
+    "random_normal",
+    run=_normal_run,
+    infer=_drawn("random_normal"),
+    samples=_samples(dtype=float_dtype, mean=1.0, std=2.0),
 )
 
 
@@ -158,7 +175,10 @@ def _integers_run(xp: Any, state: Any, *, shape: Any, low: int, high: int, dtype
 
 
 RANDOM_INTEGERS = Op(
-    "random_integers", run=_integers_run, infer=_drawn("random_integers"), samples=_samples(dtype=np.dtype("int64"), low=-3, high=5)
+    "random_integers",
+    run=_integers_run,
+    infer=_drawn("random_integers"),
+    samples=_samples(dtype=np.dtype("int64"), low=-3, high=5),
 )
 
 
@@ -201,7 +221,9 @@ def _seeded(seed: Any) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
     if isinstance(seed, bool | np.bool_ | Operand) or not hasattr(seed, "__index__"):
-        raise DTypeError("seed: an integer, or None for one that differs each time", actual=f"{type(seed).__name__} {seed!r}")
+        raise DTypeError(
+            "seed: an integer, or None for one that differs each time", actual=f"{type(seed).__name__} {seed!r}"
+        )
     key = to_int(seed)
     if not 0 <= key < 2**64:
         raise ArgumentError("seed: out of range", expected="0 to 2**64 - 1", actual=f"{key}")
@@ -219,7 +241,9 @@ def _number(name: str, argument: str, value: Any) -> float:
 def _float_dtype(name: str, dtype: Any) -> np.dtype:
     found = number_dtype(name, dtype)
     if found.kind != "f":
-        raise DTypeError(f"{name}: dtype is floating point", actual=str(found), remedy="mg.random.integers draws integers")
+        raise DTypeError(
+            f"{name}: dtype is floating point", actual=str(found), remedy="mg.random.integers draws integers"
+        )
     return found
 
 
@@ -254,7 +278,9 @@ class Generator:
         self.state.assign(bind(RANDOM_ADVANCE, state, steps=-(-n // BLOCK)))
         return numbers
 
-    def uniform(self, shape: Any = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    def uniform(
+        self, shape: Any = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None, device: Any = None
+    ) -> Tensor:
         """Numbers from `low` to `high`, all equally likely, `high` itself excluded (unless rounding reaches it).
 
         Args:
@@ -278,7 +304,9 @@ class Generator:
             raise ArgumentError("uniform: low is below high", expected="low < high", actual=f"low={low}, high={high}")
         return self._draw(RANDOM_UNIFORM, n, device, {"shape": sizes, "dtype": dtype, "low": low, "high": high})
 
-    def normal(self, shape: Any = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    def normal(
+        self, shape: Any = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None, device: Any = None
+    ) -> Tensor:
         """Normally distributed numbers.
 
         Args:
@@ -316,7 +344,9 @@ class Generator:
         tensor(True, dtype=bool)
         """
         if isinstance(p, Operand):
-            u = self.uniform(p.shape if shape is None else shape, dtype=p.dtype if p.dtype.kind == "f" else None, device=device)
+            u = self.uniform(
+                p.shape if shape is None else shape, dtype=p.dtype if p.dtype.kind == "f" else None, device=device
+            )
             return u < p
         sizes, p = shape_tuple("bernoulli", () if shape is None else shape), _number("bernoulli", "p", p)
         if not 0 <= p <= 1:
@@ -324,7 +354,14 @@ class Generator:
         return self._draw(RANDOM_BERNOULLI, math.prod(sizes), device, {"shape": sizes, "p": p})
 
     def integers(
-        self, low: int, high: int | None = None, shape: Any = (), *, endpoint: bool = False, dtype: Any = "int64", device: Any = None
+        self,
+        low: int,
+        high: int | None = None,
+        shape: Any = (),
+        *,
+        endpoint: bool = False,
+        dtype: Any = "int64",
+        device: Any = None,
     ) -> Tensor:
         """Integers from `low` to `high`, all equally likely, `high` itself excluded unless `endpoint`.
 
@@ -346,8 +383,11 @@ class Generator:
         high = high + 1 if endpoint else high
         sizes, dtype = shape_tuple("integers", shape), number_dtype("integers", dtype)
         if low >= high:
-            raise ArgumentError("integers: low is below high", expected="at least one integer to choose from",
-                                actual=f"low={low}, high={high}" + (" (endpoint included)" if endpoint else ""))  # fmt: skip
+            raise ArgumentError(
+                "integers: low is below high",
+                expected="at least one integer to choose from",
+                actual=f"low={low}, high={high}" + (" (endpoint included)" if endpoint else ""),
+            )
         if dtype.kind not in "iu" or low < np.iinfo(dtype).min or high - 1 > np.iinfo(dtype).max:
             raise DTypeError("integers: dtype holds every result", expected=f"{low} to {high - 1}", actual=str(dtype))
         n = 2 * math.prod(sizes)
@@ -399,7 +439,11 @@ class Generator:
         if p is not None:
             weights = lift(p)
             if weights.shape != (n,):
-                raise ShapeError("choice: one probability for each candidate", expected=f"shape ({n},)", actual=f"shape {weights.shape}")
+                raise ShapeError(
+                    "choice: one probability for each candidate",
+                    expected=f"shape ({n},)",
+                    actual=f"shape {weights.shape}",
+                )
             from .reduction import cumulative_sum, sum
 
             limits = cumulative_sum(weights.astype(np.dtype("float64")), axis=0)
@@ -439,8 +483,11 @@ class Generator:
         found = state.get("state") if isinstance(state, dict) else None
         if found is None or np.shape(found) != (2,) or found.dtype != UINT64:
             actual = f"keys {list(state)}" if isinstance(state, dict) else type(state).__name__
-            raise CheckpointError("Generator.load_state_dict: not the state of a generator", expected='{"state": uint64[2]}',
-                                  actual=actual)  # fmt: skip
+            raise CheckpointError(
+                "Generator.load_state_dict: not the state of a generator",
+                expected='{"state": uint64[2]}',
+                actual=actual,
+            )
         self.state.assign(to_device(lift(found), self.state.device))
 
     def __repr__(self) -> str:
@@ -451,5 +498,15 @@ class Generator:
 
 
 default_generator = Generator(name="random.default_generator.state")
-seed, uniform, normal, bernoulli = default_generator.seed, default_generator.uniform, default_generator.normal, default_generator.bernoulli
-integers, permutation, choice, spawn = default_generator.integers, default_generator.permutation, default_generator.choice, default_generator.spawn
+seed, uniform, normal, bernoulli = (
+    default_generator.seed,
+    default_generator.uniform,
+    default_generator.normal,
+    default_generator.bernoulli,
+)
+integers, permutation, choice, spawn = (
+    default_generator.integers,
+    default_generator.permutation,
+    default_generator.choice,
+    default_generator.spawn,
+)

@@ -23,9 +23,28 @@ from ..tensor import Tensor, bind, lift, lift_all
 from .common import axes, one_axis
 
 __all__ = [
-    "broadcast_arrays", "broadcast_to", "concat", "expand_dims", "flatten", "flip", "matrix_transpose", "moveaxis", "pad",
-    "permute_dims", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "tril", "triu", "unstack",
-]  # fmt: skip
+    "broadcast_arrays",
+    "broadcast_to",
+    "concat",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "matrix_transpose",
+    "moveaxis",
+    "pad",
+    "permute_dims",
+    "repeat",
+    "reshape",
+    "roll",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "tile",
+    "tril",
+    "triu",
+    "unstack",
+]
 
 ALL = slice(None)
 
@@ -43,8 +62,11 @@ def shape_tuple(name: str, shape: Any, *, wildcard: bool = False) -> tuple[int, 
                          remedy="use // instead of / where sizes are computed") from None  # fmt: skip
     for n in sizes:
         if n < (-1 if wildcard else 0):
-            raise ShapeError(f"{name}: a size is negative", expected="sizes of 0 or more" + (", or one -1" if wildcard else ""),
-                             actual=f"shape {sizes}")  # fmt: skip
+            raise ShapeError(
+                f"{name}: a size is negative",
+                expected="sizes of 0 or more" + (", or one -1" if wildcard else ""),
+                actual=f"shape {sizes}",
+            )
     return sizes
 
 
@@ -145,9 +167,14 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     x = lift(x)
     if not x.ndim:
         return bind(RESHAPE, x, shape=(1,))
-    a, b = one_axis("flatten", start_axis, x.ndim, argument="start_axis"), one_axis("flatten", end_axis, x.ndim, argument="end_axis")
+    a, b = (
+        one_axis("flatten", start_axis, x.ndim, argument="start_axis"),
+        one_axis("flatten", end_axis, x.ndim, argument="end_axis"),
+    )
     if a > b:
-        raise ArgumentError("flatten: start_axis comes after end_axis", actual=f"start_axis={start_axis}, end_axis={end_axis}")
+        raise ArgumentError(
+            "flatten: start_axis comes after end_axis", actual=f"start_axis={start_axis}, end_axis={end_axis}"
+        )
     return bind(RESHAPE, x, shape=(*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
 
 
@@ -218,7 +245,9 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     x = lift(x)
     a, b = axes("moveaxis", source, x.ndim), axes("moveaxis", destination, x.ndim)
     if len(a) != len(b):
-        raise ShapeError("moveaxis: as many destinations as sources", actual=f"source={source}, destination={destination}")
+        raise ShapeError(
+            "moveaxis: as many destinations as sources", actual=f"source={source}, destination={destination}"
+        )
     order = [k for k in range(x.ndim) if k not in a]
     for place, axis in sorted(zip(b, a, strict=True)):
         order.insert(place, axis)
@@ -240,8 +269,12 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
 
 def _need_matrix(name: str, x: Any) -> None:
     if x.ndim < 2:
-        raise ShapeError(f"{name}: a matrix, or a stack of them", expected="at least two axes", actual=f"x has shape {x.shape}",
-                         remedy="insert an axis with mg.expand_dims")  # fmt: skip
+        raise ShapeError(
+            f"{name}: a matrix, or a stack of them",
+            expected="at least two axes",
+            actual=f"x has shape {x.shape}",
+            remedy="insert an axis with mg.expand_dims",
+        )
 
 
 def _transpose_run(xp: Any, x: Any) -> Any:
@@ -387,7 +420,11 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     if axis is None:
         gone: tuple[int, ...] = tuple([k for k, n in enumerate(x.shape) if n == 1])
         return bind(SQUEEZE, x, axis=gone)
-    return bind(SQUEEZE, x, axis=axes("squeeze", axis, x.ndim) if isinstance(axis, Sequence) else one_axis("squeeze", axis, x.ndim))
+    return bind(
+        SQUEEZE,
+        x,
+        axis=axes("squeeze", axis, x.ndim) if isinstance(axis, Sequence) else one_axis("squeeze", axis, x.ndim),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- broadcast
@@ -505,7 +542,9 @@ def _common_dtype(specs: Sequence[Spec]) -> np.dtype:
 def _concat_infer(*arrays: Spec, axis: int = 0) -> Spec:
     first = arrays[0]
     if not first.ndim:
-        raise ShapeError("concat: a 0-d tensor has no axis to join along", actual=f"arrays[0]: {first!r}", remedy="use mg.stack")
+        raise ShapeError(
+            "concat: a 0-d tensor has no axis to join along", actual=f"arrays[0]: {first!r}", remedy="use mg.stack"
+        )
     k = one_axis("concat", axis, first.ndim)
     for i, s in enumerate(arrays):
         if s.ndim != first.ndim or s.shape[:k] + s.shape[k + 1 :] != first.shape[:k] + first.shape[k + 1 :]:
@@ -577,8 +616,12 @@ def _stack_infer(*arrays: Spec, axis: int = 0) -> Spec:
     first = arrays[0]
     for i, s in enumerate(arrays):
         if s.shape != first.shape:
-            raise ShapeError("stack: all shapes must be equal", expected=f"arrays[{i}] like arrays[0]: {first!r}",
-                             actual=f"arrays[{i}]: {s!r}", remedy="use mg.concat to join along an axis they have")  # fmt: skip
+            raise ShapeError(
+                "stack: all shapes must be equal",
+                expected=f"arrays[{i}] like arrays[0]: {first!r}",
+                actual=f"arrays[{i}]: {s!r}",
+                remedy="use mg.concat to join along an axis they have",
+            )
     k = one_axis("stack", axis, first.ndim + 1)
     return Spec((*first.shape[:k], len(arrays), *first.shape[k:]), _common_dtype(arrays), first.device)
 
@@ -637,8 +680,12 @@ def _pieces(n: int, given: Any) -> tuple[int, ...]:
     if isinstance(given, int) or (hasattr(given, "__index__") and not isinstance(given, Sequence)):
         parts = to_int(given)
         if parts <= 0 or n % parts:
-            raise ShapeError("split: equal parts", expected=f"a number that divides the size {n} of the axis", actual=f"{parts}",
-                             remedy="give the places to cut at: mg.split(x, [3, 5])")  # fmt: skip
+            raise ShapeError(
+                "split: equal parts",
+                expected=f"a number that divides the size {n} of the axis",
+                actual=f"{parts}",
+                remedy="give the places to cut at: mg.split(x, [3, 5])",
+            )
         return tuple(range(n // parts, n, n // parts)) if n else (0,) * (parts - 1)
     cuts = tuple([to_int(c) for c in given])
     if any(a > b for a, b in zip((0, *cuts), (*cuts, n), strict=True)):
@@ -947,7 +994,9 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
 
         times = shape_tuple("repeat", repeats)
         if len(times) != x.shape[axis]:
-            raise ShapeError("repeat: one number for each place", expected=f"{x.shape[axis]} numbers", actual=f"{len(times)}")
+            raise ShapeError(
+                "repeat: one number for each place", expected=f"{x.shape[axis]} numbers", actual=f"{len(times)}"
+            )
         return take(x, np.repeat(np.arange(x.shape[axis]), times), axis=axis)
     return bind(REPEAT, x, repeats=to_int(repeats), axis=axis)
 
@@ -957,11 +1006,16 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
 
 def _pad_widths(ndim: int, given: Any) -> tuple[tuple[int, int], ...]:
     """NumPy's three ways to say how much to pad, as one pair (before, after) for each axis."""
+    if not ndim and not np.size(given):
+        return ()
     try:
         widths = np.broadcast_to(np.asarray(given), (ndim, 2))
     except ValueError:
-        raise ShapeError("pad: pad_width", expected=f"a number, (before, after), or {ndim} such pairs, one for each axis",
-                         actual=f"{given!r}") from None  # fmt: skip
+        raise ShapeError(
+            "pad: pad_width",
+            expected=f"a number, (before, after), or {ndim} such pairs, one for each axis",
+            actual=f"{given!r}",
+        ) from None
     if widths.dtype.kind not in "iu" and widths.size:
         raise DTypeError("pad: pad_width is made of integers", actual=f"{given!r}")
     if (widths < 0).any():
@@ -1023,8 +1077,12 @@ def pad(x: Any, pad_width: Any, *, constant_values: float = 0) -> Tensor:
     x = lift(x)
     widths = _pad_widths(x.ndim, pad_width)
     if not np.can_cast(type(constant_values), x.dtype, "same_kind"):
-        raise DTypeError("pad: constant_values must fit the dtype of x", expected=str(x.dtype), actual=f"{constant_values!r}",
-                         remedy="x.astype(mg.float32)")  # fmt: skip
+        raise DTypeError(
+            "pad: constant_values must fit the dtype of x",
+            expected=str(x.dtype),
+            actual=f"{constant_values!r}",
+            remedy="x.astype(mg.float32)",
+        )
     return bind(PAD, x, pad_width=widths, constant_values=constant_values)
 
 
