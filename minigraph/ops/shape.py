@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff import complete
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Operand, Spec
 from ..tensor import Tensor, bind, lift, lift_all
@@ -722,7 +723,7 @@ SPLIT = Op(
     run=lambda xp, x, *, indices_or_sections, axis=0: _split_numpy(x, indices_or_sections, axis),
     numpy=_split_numpy,
     infer=_split_infer,
-    vjp=(lambda F, g, y, x, indices_or_sections, axis=0: F.concat(g, axis=axis),),
+    vjp=(lambda F, g, y, x, indices_or_sections, axis=0: F.concat(complete(F, g, y), axis=axis),),
     view=True,
     samples=_split_samples,
 )
@@ -778,7 +779,7 @@ UNSTACK = Op(
     run=lambda xp, x, *, axis=0: _unstack_numpy(x, axis),
     numpy=_unstack_numpy,
     infer=_unstack_infer,
-    vjp=(lambda F, g, y, x, axis=0: F.stack(g, axis=axis),),
+    vjp=(lambda F, g, y, x, axis=0: F.stack(complete(F, g, y), axis=axis),),
     view=True,
     samples=_unstack_samples,
 )
