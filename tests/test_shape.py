@@ -13,7 +13,9 @@ shapes = array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
 def numbers(shape, kind="f8"):
-    return np.arange(1, 1 + int(np.prod(shape)), dtype=kind).reshape(shape) * 0.5 if kind == "f8" else np.ones(shape, kind)
+    return (
+        np.arange(1, 1 + int(np.prod(shape)), dtype=kind).reshape(shape) * 0.5 if kind == "f8" else np.ones(shape, kind)
+    )
 
 
 def agrees(fn, reference, *arrays, gradient=True):
@@ -177,7 +179,12 @@ def test_broadcast_is_a_view_that_cannot_be_written_to():
 
 
 def test_broadcast_arrays():
-    agrees(lambda a, b: mg.broadcast_arrays(a, b), lambda a, b: tuple(np.broadcast_arrays(a, b)), numbers((3, 1)), numbers((2,)))
+    agrees(
+        lambda a, b: mg.broadcast_arrays(a, b),
+        lambda a, b: tuple(np.broadcast_arrays(a, b)),
+        numbers((3, 1)),
+        numbers((2,)),
+    )
     with pytest.raises(ShapeError, match=r"arrays\[1\]"):
         mg.broadcast_arrays(mg.zeros(2), mg.zeros(3))
 
@@ -297,7 +304,11 @@ def test_pad_like_numpy(shape, data):
 
 
 def test_pad_gradient_and_errors():
-    agrees(lambda t: mg.pad(t, ((1, 0), (2, 3)), constant_values=7.0), lambda a: np.pad(a, ((1, 0), (2, 3)), constant_values=7), numbers((2, 3)))
+    agrees(
+        lambda t: mg.pad(t, ((1, 0), (2, 3)), constant_values=7.0),
+        lambda a: np.pad(a, ((1, 0), (2, 3)), constant_values=7),
+        numbers((2, 3)),
+    )
     with pytest.raises(ShapeError, match="2 such pairs"):
         mg.pad(mg.zeros((2, 3)), ((1, 1), (1, 1), (1, 1)))
     with pytest.raises(ArgumentError, match="negative"):
@@ -337,7 +348,7 @@ def test_views_share_memory_and_nothing_writes_to_it():
 def test_a_planted_wrong_rule_is_caught():
     """`gradcheck` and `opcheck` would notice if joining gave back the parts in the wrong order."""
 
-    def wrong(F, needs, g, y, *arrays, axis=0):  # noqa: N803
+    def wrong(F, needs, g, y, *arrays, axis=0):
         return [g[1:2], g[0:1]]
 
     swapped = mg.Op("swapped_concat", lambda xp, a, b, *, axis=0: xp.concatenate([a, b], axis=axis), vjp=wrong)
@@ -347,7 +358,12 @@ def test_a_planted_wrong_rule_is_caught():
         mg.debug.gradcheck(lambda a, b: swapped(a, b) * mg.tensor([1.0, 5.0]), mg.tensor([1.0]), mg.tensor([2.0]))
 
 
-@pytest.mark.parametrize("name", ["reshape", "permute_dims", "matrix_transpose", "expand_dims", "squeeze", "broadcast_to",
-                                  "concat", "stack", "split", "unstack", "flip", "roll", "tile", "repeat", "pad", "tril", "triu"])  # fmt: skip
+OPERATIONS = [
+    "reshape", "permute_dims", "matrix_transpose", "expand_dims", "squeeze", "broadcast_to", "concat", "stack", "split",
+    "unstack", "flip", "roll", "tile", "repeat", "pad", "tril", "triu",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_passes_the_family_of_tests(name):
     assert mg.debug.opcheck(name).ok

@@ -432,16 +432,16 @@ def _scatter_numpy(values: Any, *indices: Any, shape: Sequence[int], key: Key | 
     return y.reshape(shape)
 
 
+def _need_numbers(values: Any) -> None:
+    if values.dtype.kind == "b":
+        raise DTypeError("scatter_add: values are added", expected="numbers", actual="values of dtype bool",
+                         remedy="values.astype(mg.int64)")  # fmt: skip
+
+
 def _scatter_infer(values: Spec, *indices: Spec, shape: Sequence[int], key: Key | None = None) -> Spec:
     for k, i in enumerate(indices):
         need_integer("scatter_add", f"indices[{k}]", i)
-    if values.dtype.kind == "b":
-        raise DTypeError(
-            "scatter_add: values are added",
-            expected="numbers",
-            actual=f"values: {values!r}",
-            remedy="values.astype(mg.int64)",
-        )
+    _need_numbers(values)
     _block_shape("scatter_add", values, shape, key or _leading(indices), [i.shape for i in indices])
     return Spec(shape, values.dtype, values.device)
 
@@ -500,6 +500,7 @@ def scatter_add(values: Any, *indices: Any, shape: Any, key: Key | None = None) 
     tensor([4., 0., 2., 0.], dtype=float32)
     """
     values, places = lift(values), [_as_indices(i) for i in indices]
+    _need_numbers(values)
     shape = shape_tuple("scatter_add", shape)
     key = key or _leading(places)
     block = layout("scatter_add", shape, key.items, [i.shape for i in places])[0]
