@@ -19,7 +19,7 @@ from typing import Any
 
 from . import backend
 from . import tree as pytree
-from .errors import ArgumentError, DTypeError, GraphError, ShapeError
+from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
 from .namespace import array_functions, numpy_functions, tensor_functions
 from .op import ORDINARY, Op, Operand, mode, modified
 from .tensor import FREED, Tensor, bind, lift
@@ -46,11 +46,14 @@ def history(roots: Sequence[Tensor], stop: frozenset[int] | set[int] = frozenset
                 raise freed(t)
             leaves.append(t)
             continue
-        nodes.append(t)
+        inner = False
         for x in inputs:
-            if x.requires_grad and (key := id(x)) not in seen:
-                seen.add(key)
-                stack.append(x)
+            if x.requires_grad:
+                inner = True
+                if (key := id(x)) not in seen:
+                    seen.add(key)
+                    stack.append(x)
+        (nodes if inner else leaves).append(t)  # under tracing, a node can require gradients by itself (see `follow`)
     nodes.sort(key=_by_creation, reverse=True)
     return nodes, leaves
 
@@ -171,6 +174,13 @@ def accumulate(t: Tensor, g: Any) -> None:
     """Add `g` (an array, or a tensor when it is part of a graph) to the gradient cell of the leaf `t`."""
     cell: Any = t.attrs["variable"] if t.op is READ else t
     if type(g) is Tensor:
+        if g.is_symbolic and not t.is_symbolic and t.op is not READ:
+            raise TraceError(
+                "backward inside a compiled function reaches a tensor from outside that collects gradients",
+                expected="a variable, whose gradient the graph can assign, or an argument of the function",
+                actual=f"{t.name or 'a tensor'}: {t!r}",
+                remedy="make it an nn.Parameter or mg.Variable(..., requires_grad=True), or pass it as an argument",
+            )
         old = cell.grad
         cell.grad = g if old is None else old + g
         return

@@ -285,8 +285,12 @@ def unchanged(old: Any, new: Any) -> bool:
 
 def shown(remembered: Any) -> str:
     """A remembered value, for a sentence."""
-    value = remembered[1] if type(remembered) is tuple else remembered
-    text = repr(value)
+    if remembered is MISSING:
+        return "something else"
+    if type(remembered) is tuple:
+        kind, value = remembered
+        remembered = dict(value) if kind is dict else kind(value) if kind in (list, tuple) else value
+    text = repr(remembered)
     return text if len(text) < 50 else text[:47] + "..."
 
 
@@ -350,9 +354,10 @@ def ours_to_watch(f: Callable) -> bool:
 def attribute_guards(description: str, owner: Any) -> list[Guard]:
     """Guards for the plain attributes of an object."""
     guards = []
+    own_business = getattr(type(owner), "_not_watched", ())
     for key, value in list(getattr(owner, "__dict__", {}).items()):
         old = snapshot(value)
-        if old is not MISSING and type(old) is not Tensor:
+        if key not in own_business and old is not MISSING and type(old) is not Tensor:
             guards.append(Guard(f"{description}.{key}", lambda owner=owner, key=key: snapshot(owner.__dict__.get(key, MISSING)), old))
     return guards
 
@@ -667,7 +672,7 @@ class Compiled:
         if not self.versions:
             return "it had not been called before"
         best = None
-        for old, old_grad in self.versions:
+        for old, old_grad in sorted(self.versions, key=lambda key: key[0][0] != signature[0]):  # same structure first
             if old[0] != signature[0]:
                 reasons = [f"the structure of the arguments: {pytree.explain_difference(old[0], signature[0])}"]
             else:

@@ -72,6 +72,7 @@ class Module:
     """
 
     training: bool
+    _not_watched = ("_scopes", "_name", "_variables", "_modules")  # by the guards of a compiled function
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

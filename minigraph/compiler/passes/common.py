@@ -32,7 +32,12 @@ def key(n: Tensor) -> Any:
         return (v.dtype, v.shape, v.tobytes())
     if n.op.barrier or not n.inputs:
         return None
-    return (n.op, tuple([id(x) for x in n.inputs]), tuple([(k, exact(v)) for k, v in sorted(n.attrs.items())]))
+    attrs = tuple([(k, exact(v)) for k, v in sorted(n.attrs.items())])
+    try:
+        hash(attrs)
+    except TypeError:  # metadata of a user's operation that cannot be compared
+        return None
+    return (n.op, tuple([id(x) for x in n.inputs]), attrs)
 
 
 def eliminate_common_subexpressions(graph: Graph) -> Graph:

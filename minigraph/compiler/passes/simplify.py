@@ -227,7 +227,7 @@ def transpose_twice(n: Tensor) -> Tensor | None:
 def reduce_nothing(n: Tensor) -> Tensor | None:
     """sum, max, min, mean, prod over no axis -> x"""
     x = n.inputs[0]
-    return x if tuple(n.attrs.get("axis") or (None,)) == () and same_type(x, n) else None
+    return x if n.attrs.get("axis") == () and same_type(x, n) else None
 
 
 # -------------------------------------------------------------------------------------------- value-changing rules
