@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..errors import NumericalError
-from ..op import ORDINARY, argument_names, mode, modified, spec_of
+from ..op import ORDINARY, Spec, argument_names, mode, modified, spec_of
 from .hooks import Hook
 
 __all__ = ["detect_anomaly"]
@@ -23,7 +25,7 @@ def bad(value: Any) -> tuple[bool, bool]:
         found = [bad(v) for v in value if v is not None]
         return any(n for n, _ in found), any(i for _, i in found)
     value = getattr(value, "value", value)
-    if value.dtype.kind != "f" or not hasattr(value, "__float__") or not hasattr(value, "any"):  # a Spec has no value
+    if type(value) is Spec or value.dtype.kind != "f":
         return False, False
     xp = backend.backend_of(value).xp
     if bool(xp.isfinite(value).all()):
@@ -129,8 +131,6 @@ class detect_anomaly(modified):
     """
 
     def __enter__(self) -> Any:
-        import numpy as np
-
         self.changes = {"sites": True, "hooks": (*(mode.get() or ORDINARY).hooks, Watch())}
         self.quiet = np.errstate(all="ignore")  # our error replaces NumPy's warnings
         self.quiet.__enter__()

@@ -33,12 +33,6 @@ _dot, _matmul = np.dot, np.matmul
 LETTERS = string.ascii_letters
 
 
-def transposed(F: Any, x: Any) -> Any:
-    """`x` with its last two axes exchanged."""
-    n = x.ndim
-    return F.permute_dims(x, axes=(*range(n - 2), n - 1, n - 2))
-
-
 def rows(F: Any, x: Any) -> Any:
     """`x` as a matrix: all axes but the last flattened into one."""
     return x if x.ndim == 2 else F.reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
@@ -79,6 +73,13 @@ def _matmul_numpy(x1: Any, x2: Any) -> Any:
     return _matmul(x1, x2)
 
 
+def _matmul_into(x1: Any, x2: Any, out: Any) -> None:
+    if 0 < x1.ndim <= 2 and 0 < x2.ndim <= 2:
+        _dot(x1, x2, out)
+    else:
+        _matmul(x1, x2, out)
+
+
 def _matmul_grad_x1(F: Any, g: Any, y: Any, x1: Any, x2: Any) -> Any:
     if x1.ndim == 2 and x2.ndim == 2:
         return F.matmul(g, x2.T)
@@ -88,7 +89,7 @@ def _matmul_grad_x1(F: Any, g: Any, y: Any, x1: Any, x2: Any) -> Any:
         return F.matmul(x2, g) if x2.ndim == 2 else F.reshape(
             F.matmul(x2, F.reshape(g, shape=(*g.shape, 1))), shape=x2.shape[:-1]
         )  # fmt: skip
-    return F.matmul(g, transposed(F, x2))
+    return F.matmul(g, F.matrix_transpose(x2))
 
 
 def _matmul_grad_x2(F: Any, g: Any, y: Any, x1: Any, x2: Any) -> Any:
@@ -102,7 +103,7 @@ def _matmul_grad_x2(F: Any, g: Any, y: Any, x1: Any, x2: Any) -> Any:
         return F.matmul(F.reshape(g, shape=(math.prod(g.shape),)), rows(F, x1))
     if x2.ndim == 2:  # one large product instead of many small ones and their sum
         return F.matmul(rows(F, x1).T, rows(F, g))
-    return F.matmul(transposed(F, x1), g)
+    return F.matmul(F.matrix_transpose(x1), g)
 
 
 def _matmul_flops(x1: Spec, x2: Spec) -> int:
@@ -139,6 +140,7 @@ MATMUL = Op(
     "matmul",
     run=lambda xp, x1, x2: xp.matmul(x1, x2),
     numpy=_matmul_numpy,
+    into=_matmul_into,
     infer=_matmul_infer,
     vjp=(_matmul_grad_x1, _matmul_grad_x2),
     saves=("x1", "x2"),
@@ -209,6 +211,17 @@ def _linear_numpy(x: Any, weight: Any, bias: Any = None) -> Any:
     return _linear_run(np, x, weight, bias)
 
 
+def _linear_into(x: Any, weight: Any, *rest: Any) -> None:
+    out = rest[-1]
+    if x.ndim > 2:
+        n = math.prod(x.shape[:-1])
+        _dot(x.reshape(n, x.shape[-1]), weight.T, out.reshape(n, weight.shape[0]))
+    else:
+        _dot(x, weight.T, out)
+    if len(rest) == 2:
+        out += rest[0]
+
+
 def _linear_grad_weight(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     if x.ndim == 2:
         return F.matmul(g.T, x)
@@ -244,6 +257,7 @@ LINEAR = Op(
     "linear",
     run=_linear_run,
     numpy=_linear_numpy,
+    into=_linear_into,
     infer=_linear_infer,
     vjp=(
         lambda F, g, y, x, weight, bias=None: F.matmul(g, weight),
