@@ -45,6 +45,11 @@ def _types(value: Any) -> str:
     return f"{value.dtype.name}[{', '.join(map(str, value.shape))}]"
 
 
+def _broken(kind: str, error: Exception) -> str:
+    reason = str(error).partition("\n")[0]
+    return f"<{kind} that cannot be shown: {type(error).__name__}: {reason}>"
+
+
 def tensor_repr(t: Any) -> str:
     """The representation of a tensor.
 
@@ -54,7 +59,7 @@ def tensor_repr(t: Any) -> str:
     try:
         return _tensor_repr(t)
     except Exception as error:  # a representation is also made of broken objects, to find out what is wrong with them
-        return f"<tensor that cannot be shown: {type(error).__name__}: {error}>"
+        return _broken("tensor", error)
 
 
 def _tensor_repr(t: Any) -> str:
@@ -80,7 +85,7 @@ def variable_repr(v: Any) -> str:
     try:
         return _variable_repr(v)
     except Exception as error:
-        return f"<{type(v).__name__} that cannot be shown: {type(error).__name__}: {error}>"
+        return _broken(type(v).__name__, error)
 
 
 def _variable_repr(v: Any) -> str:

@@ -88,7 +88,8 @@ def test_a_broken_tensor_prints_what_is_wrong(damage):
     x = mg.tensor([1.0]) * 1.0
     setattr(x, damage, object())
     text = repr(x)
-    assert text.startswith("<tensor that cannot be shown: AttributeError")
+    assert text.startswith("<tensor that cannot be shown: ")
+    assert "\n" not in text
     half_built = object.__new__(mg.Tensor)
     assert "cannot be shown" in repr(half_built)
     assert "cannot be shown" in repr(object.__new__(mg.Variable))

@@ -221,8 +221,8 @@ def test_streams_of_neighbouring_seeds_are_uncorrelated():
 
 
 def test_known_answer():
-    """The words are those of NumPy's Philox (Random123's Philox 4x64-10): key = seed, counter from 1."""
-    expected = np.random.Philox(key=42, counter=0).random_raw(4) >> np.uint64(11)
+    """The words are those of NumPy's Philox, which adds one to its counter before each block."""
+    expected = np.random.Philox(key=42, counter=2**256 - 1).random_raw(4) >> np.uint64(11)
     u = generator(42).uniform(4, dtype="float64").numpy()
     np.testing.assert_array_equal(u * 2.0**53, expected.astype("f8"))
 

@@ -23,6 +23,14 @@ from ..tensor import Operators, Tensor, bind, lift, lift_all
 from . import creation, elementwise, index, linalg, reduction, shape, special
 
 NUMBERS = (float, int, bool)
+DEVICES = ("cpu", "cuda", "strict")
+
+
+def is_operand(x: Any) -> bool:
+    """Whether `x` can be lifted where an operator stands: tensors, variables, and the arrays of every backend in use."""
+    return isinstance(x, Operand | np.ndarray | np.generic) or any(
+        isinstance(x, b.array_types) for b in backend.backends.values()
+    )
 
 
 def binary(name: str) -> tuple[Callable, Callable]:
@@ -35,7 +43,7 @@ def binary(name: str) -> tuple[Callable, Callable]:
         if type(other) in NUMBERS:
             self = lift(self)
             return bind(op, self, lift(other, self))
-        if isinstance(other, Operand | np.ndarray | np.generic) or backend.is_array(other):
+        if is_operand(other):
             return bind(op, *lift_all(self, other))
         return NotImplemented
 
@@ -43,7 +51,7 @@ def binary(name: str) -> tuple[Callable, Callable]:
         if type(other) in NUMBERS:
             self = lift(self)
             return bind(op, lift(other, self), self)
-        if isinstance(other, Operand | np.ndarray | np.generic) or backend.is_array(other):
+        if is_operand(other):
             return bind(op, *lift_all(other, self))
         return NotImplemented
 
@@ -135,7 +143,7 @@ def _to(self: Any, target: Any) -> Tensor:
     """`x.to("cuda")` moves to a device, `x.to(mg.float64)` converts to a dtype, `x.to(y)` does both, as in `y`."""
     if isinstance(target, Operand):
         return _to(_to(self, target.device), target.dtype)  # type: ignore[attr-defined]
-    if isinstance(target, backend.Device) or (isinstance(target, str) and target.partition(":")[0] in backend.KINDS):
+    if isinstance(target, backend.Device) or (isinstance(target, str) and target.partition(":")[0] in DEVICES):
         return creation.to_device(self, target)
     return elementwise.astype(self, target)
 
