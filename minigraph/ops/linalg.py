@@ -213,6 +213,9 @@ def _linear_numpy(x: Any, weight: Any, bias: Any = None) -> Any:
 
 def _linear_into(x: Any, weight: Any, *rest: Any) -> None:
     out = rest[-1]
+    if x.dtype != out.dtype or weight.dtype != out.dtype:  # BLAS computes in one dtype
+        out[...] = _linear_numpy(x, weight, *rest[:-1])
+        return
     if x.ndim > 2:
         n = math.prod(x.shape[:-1])
         _dot(x.reshape(n, x.shape[-1]), weight.T, out.reshape(n, weight.shape[0]))
