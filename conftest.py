@@ -34,6 +34,7 @@ class EmptyFolder:
     """The working folder of a page's examples."""
 
     def enter(self, namespace):
+        namespace["__name__"] = "__main__"  # a page is a program, as a notebook is
         self.before, self.folder = os.getcwd(), tempfile.TemporaryDirectory()
         os.chdir(self.folder.name)
 
