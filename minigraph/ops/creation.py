@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import backend
 from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from ..op import Op, Operand, Spec
-from ..tensor import Tensor, bind, float_dtype, lift, lift_all
+from ..op import Op, Spec
+from ..tensor import Operators, Tensor, bind, float_dtype, lift, lift_all
 from .shape import BROADCAST_TO, RESHAPE, floats, shape_tuple
 
 __all__ = [
@@ -84,7 +84,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
             [7, 7]], dtype=int64)
     """
     sizes = shape_tuple("full", shape)
-    if isinstance(fill_value, Operand):
+    if isinstance(fill_value, Operators):
         x = lift(fill_value)
         if x.shape != ():
             raise ShapeError("full: fill_value is a single value", expected="shape ()", actual=f"shape {x.shape}",
@@ -141,7 +141,7 @@ def _plain(name: str, *values: Any) -> list[Any]:
     """Python numbers from numbers and 0-d tensors."""
     found = []
     for v in values:
-        v = v.item() if isinstance(v, Operand | np.generic | np.ndarray) else v
+        v = v.item() if isinstance(v, Operators | np.generic | np.ndarray) else v
         if not isinstance(v, int | float):
             raise DTypeError(f"{name}: limits are numbers", actual=f"{type(v).__name__} {v!r}")
         found.append(v)
@@ -201,7 +201,7 @@ def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None
             [0., 1.]], dtype=float32)
     """
     shape = shape_tuple("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    return leaf(np.eye(*shape, k=to_int(k), dtype=number_dtype("eye", dtype)), device)
+    return leaf(np.eye(shape[0], shape[1], k=to_int(k), dtype=number_dtype("eye", dtype)), device)
 
 
 def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
@@ -246,7 +246,7 @@ def from_dlpack(x: Any) -> Tensor:
     >>> mg.from_dlpack(np.arange(3))
     tensor([0, 1, 2], dtype=int64)
     """
-    if isinstance(x, Operand):
+    if isinstance(x, Operators):
         return lift(x)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise DTypeError("from_dlpack: an array with __dlpack__", actual=type(x).__name__, remedy="mg.tensor(data)")
@@ -262,7 +262,7 @@ def from_dlpack(x: Any) -> Tensor:
 
 
 def _device_of(x: Any) -> Any:
-    return x.device if isinstance(x, Operand | Spec) else backend.device_of(x)
+    return x.device if isinstance(x, Operators | Spec) else backend.device_of(x)
 
 
 TO_DEVICE = Op(

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError, TraceError
-from ..op import Op, Operand, Spec
-from ..tensor import Tensor, bind, lift
+from ..op import Op, Spec
+from ..tensor import Operators, Tensor, bind, lift
 from .common import need_integer, one_axis
 from .shape import BROADCAST_TO, ITEM, floats, shape_tuple
 
@@ -132,7 +132,7 @@ def _as_indices(e: Any) -> Tensor:
     """An integer or boolean tensor from anything that may stand in a key."""
     if isinstance(e, list | range | tuple):
         e = np.asarray(e, dtype=INT64) if len(e) == 0 else e
-    if isinstance(e, Operand | np.ndarray | list | range | tuple) or hasattr(e, "dtype"):
+    if isinstance(e, Operators | np.ndarray | list | range | tuple) or hasattr(e, "dtype"):
         t = lift(list(e) if isinstance(e, range) else e)
         if t.dtype.kind in "iu":
             return t if t.dtype != np.uint64 else t.astype(INT64)
@@ -944,7 +944,7 @@ class Selection:
                 raise DTypeError("at: values must fit the dtype of x", expected=str(x.dtype), actual=str(values.dtype),
                                  remedy=f'values.astype("{x.dtype}"), or convert x first')  # fmt: skip
             values = values.astype(x.dtype)
-        if isinstance(mask, Operand | np.ndarray) and mask.dtype.kind == "b" and mask.ndim and not values.ndim:
+        if isinstance(mask, Operators | np.ndarray) and mask.dtype.kind == "b" and mask.ndim and not values.ndim:
             from .elementwise import (
                 where,
             )  # one value for all that a mask selects: nothing depends on how many there are

@@ -22,8 +22,8 @@ import numpy as np
 
 from ..backend import random_bits
 from ..errors import ArgumentError, CheckpointError, DTypeError, ShapeError
-from ..op import Op, Operand, Spec
-from ..tensor import Tensor, bind, float_dtype, lift
+from ..op import Op, Spec
+from ..tensor import Operators, Tensor, bind, float_dtype, lift
 from ..variable import Variable
 from .creation import number_dtype, to_device
 from .index import take
@@ -220,7 +220,7 @@ def _seeded(seed: Any) -> int:
     """A key from what the user gave as a seed."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
-    if isinstance(seed, bool | np.bool_ | Operand) or not hasattr(seed, "__index__"):
+    if isinstance(seed, bool | np.bool_ | Operators) or not hasattr(seed, "__index__"):
         raise DTypeError(
             "seed: an integer, or None for one that differs each time", actual=f"{type(seed).__name__} {seed!r}"
         )
@@ -296,7 +296,7 @@ class Generator:
         """
         sizes, dtype = shape_tuple("uniform", shape), _float_dtype("uniform", dtype)
         n = _uniform_words(math.prod(sizes), dtype)
-        if isinstance(low, Operand) or isinstance(high, Operand):
+        if isinstance(low, Operators) or isinstance(high, Operators):
             unit = self._draw(RANDOM_UNIFORM, n, device, {"shape": sizes, "dtype": dtype})
             return low + (high - low) * unit
         low, high = _number("uniform", "low", low), _number("uniform", "high", high)
@@ -322,7 +322,7 @@ class Generator:
         """
         sizes, dtype = shape_tuple("normal", shape), _float_dtype("normal", dtype)
         n = _uniform_words(2 * -(-math.prod(sizes) // 2), dtype)
-        if isinstance(mean, Operand) or isinstance(std, Operand):
+        if isinstance(mean, Operators) or isinstance(std, Operators):
             z = self._draw(RANDOM_NORMAL, n, device, {"shape": sizes, "dtype": dtype})
             return mean + std * z
         mean, std = _number("normal", "mean", mean), _number("normal", "std", std)
@@ -343,7 +343,7 @@ class Generator:
         >>> mg.random.Generator(0).bernoulli(0.9, 1000).sum() > 850
         tensor(True, dtype=bool)
         """
-        if isinstance(p, Operand):
+        if isinstance(p, Operators):
             u = self.uniform(
                 p.shape if shape is None else shape, dtype=p.dtype if p.dtype.kind == "f" else None, device=device
             )
@@ -401,7 +401,7 @@ class Generator:
         >>> mg.sort(mg.random.Generator(0).permutation(4))
         tensor([0, 1, 2, 3], dtype=int64)
         """
-        if isinstance(x, Operand | np.ndarray) and x.ndim:
+        if isinstance(x, Operators | np.ndarray) and x.ndim:
             t = lift(x)
             return take(t, self.permutation(t.shape[0], device=device), axis=0)
         try:
@@ -428,7 +428,7 @@ class Generator:
         (3,)
         """
         sizes = shape_tuple("choice", shape)
-        table = lift(x) if isinstance(x, Operand | np.ndarray) and x.ndim else None
+        table = lift(x) if isinstance(x, Operators | np.ndarray) and x.ndim else None
         n = table.shape[0] if table is not None else to_int(x)
         count = math.prod(sizes)
         if count and n <= 0:

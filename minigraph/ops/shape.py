@@ -19,8 +19,8 @@ import numpy as np
 
 from ..autodiff import complete
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..op import Op, Operand, Spec
-from ..tensor import Tensor, bind, lift, lift_all
+from ..op import Op, Spec
+from ..tensor import Operators, Tensor, bind, lift, lift_all
 from .common import axes, one_axis
 
 __all__ = [
@@ -52,7 +52,7 @@ ALL = slice(None)
 
 def shape_tuple(name: str, shape: Any, *, wildcard: bool = False) -> tuple[int, ...]:
     """A shape given as an integer or a sequence of integers, as a tuple; with `wildcard`, -1 is allowed."""
-    if isinstance(shape, Operand) and shape.ndim:
+    if isinstance(shape, Operators) and shape.ndim:
         shape = shape.numpy().tolist()
     elif isinstance(shape, int) or hasattr(shape, "__index__"):
         shape = (shape,)
@@ -459,7 +459,7 @@ def _broadcast_numpy(x: Any, shape: Sequence[int]) -> np.ndarray:
         if n != m and n != 1:
             raise ValueError("sizes differ")
         strides.append(s if n == m else 0)
-    y = np.ndarray(shape, x.dtype, x, 0, strides)  # type: ignore[arg-type]
+    y = np.ndarray(shape, x.dtype, x, 0, strides)
     y.flags.writeable = False
     return y
 
@@ -528,7 +528,7 @@ def _given(arrays: tuple[Any, ...]) -> Sequence[Any]:
 
 def _some(name: str, arrays: Any) -> list[Tensor]:
     """The operands of a joining operation, lifted; at least one."""
-    if isinstance(arrays, Operand):
+    if isinstance(arrays, Operators):
         raise DTypeError(f"{name}: a list of tensors", actual="one tensor", remedy=f"mg.{name}([a, b, ...], axis=0)")
     arrays = list(arrays)
     if not arrays:
@@ -990,7 +990,7 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
     axis = one_axis("repeat", axis, x.ndim)
-    if isinstance(repeats, Sequence) or getattr(repeats, "ndim", 0):
+    if isinstance(repeats, Sequence) or np.ndim(repeats):
         from .index import take
 
         times = shape_tuple("repeat", repeats)
@@ -1090,7 +1090,7 @@ def pad(x: Any, pad_width: Any, *, constant_values: float = 0) -> Tensor:
 def _triangle(name: str) -> tuple[Any, Any]:
     def run(xp: Any, x: Any, *, k: int = 0) -> Any:
         _need_matrix(name, x)
-        return getattr(xp, name)(x, k)
+        return getattr(xp, name)(x, k=k)
 
     def infer(x: Spec, k: int = 0) -> Spec:
         _need_matrix(name, x)
