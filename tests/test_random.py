@@ -227,6 +227,22 @@ def test_known_answer():
     np.testing.assert_array_equal(u * 2.0**53, expected.astype("f8"))
 
 
+def test_the_same_numbers_on_every_device():
+    here, there = generator(3), Generator(3, device="strict")
+    for draw in (
+        lambda g, **k: g.uniform((3, 5), -1, 1, **k),
+        lambda g, **k: g.normal(7, dtype="float64", **k),
+        lambda g, **k: g.bernoulli(0.3, 50, **k),
+        lambda g, **k: g.integers(-5, 50, 20, **k),
+        lambda g, **k: g.permutation(20, **k),
+    ):
+        x, y = draw(here), draw(there)
+        assert (x.device.kind, y.device.kind) == ("cpu", "strict")
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6)
+    assert here.uniform(2, device="strict").tolist() == there.uniform(2).tolist()  # a generator here, numbers there
+    assert here.to("strict").uniform(2).tolist() == there.to("cpu").uniform(2).tolist()
+
+
 def test_the_default_generator_is_behind_the_functions():
     mg.random.seed(5)
     a = (

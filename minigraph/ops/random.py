@@ -72,8 +72,8 @@ def _unit(xp: Any, state: Any, n: int, dtype: np.dtype, start: float = 0.0) -> A
         bits, digits = words(xp, state, n) >> np.uint32(8), 24
     u = bits.astype(dtype if dtype.itemsize > 2 else float_dtype)
     if start:
-        u += u.dtype.type(start)
-    u *= u.dtype.type(2.0**-digits)
+        u += start
+    u *= 2.0**-digits
     return u
 
 
@@ -117,8 +117,8 @@ RANDOM_BITS = Op("random_bits", run=_bits_run, infer=_drawn("random_bits"), samp
 def _uniform_run(xp: Any, state: Any, *, shape: Any, dtype: Any, low: float = 0.0, high: float = 1.0) -> Any:
     u = _unit(xp, state, math.prod(shape), dtype)
     if low != 0.0 or high != 1.0:
-        u *= u.dtype.type(high - low)
-        u += u.dtype.type(low)
+        u *= high - low
+        u += low
     return u.astype(dtype, copy=False).reshape(shape)
 
 
@@ -135,13 +135,12 @@ def _normal_run(xp: Any, state: Any, *, shape: Any, dtype: Any, mean: float = 0.
     n = math.prod(shape)
     half = -(-n // 2)
     u = _unit(xp, state, 2 * half, dtype, 1.0)
-    real = u.dtype.type
-    radius = xp.sqrt(real(-2) * xp.log(u[:half]))
-    angle = u[half:] * real(2 * math.pi)
+    radius = xp.sqrt(xp.log(u[:half]) * -2.0)
+    angle = u[half:] * (2 * math.pi)
     z = xp.concatenate([radius * xp.cos(angle), radius * xp.sin(angle)])[:n]
     if std != 1.0 or mean != 0.0:
-        z *= real(std)
-        z += real(mean)
+        z *= std
+        z += mean
     return z.astype(dtype, copy=False).reshape(shape)
 
 
