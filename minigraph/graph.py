@@ -344,11 +344,12 @@ def copy_node(node: Tensor, inputs: Sequence[Tensor], *, op: Op | None = None, a
     return t
 
 
-def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, name: str | None = None, changes: Sequence[Any] = ()) -> Graph:
+def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, constants: bool = False) -> Graph:
     """Rebuild a graph in one walk: `visit(node)` sees each operation with its new inputs and returns what replaces it.
 
-    It may return the node, another known node, or a new node whose own new inputs are collected, too. Inputs,
-    readings and constants are passed through. Nodes are shared with the old graph as long as nothing above them changed.
+    It may return the node, another known node, or a new node whose own new inputs are collected, too. Inputs and
+    readings stay; constants are visited only if `constants` says so. Nodes are shared with the old graph as long as
+    nothing above them changed.
     """
     new: dict[int, Tensor] = {}
     order: dict[int, Tensor] = {}
@@ -372,7 +373,7 @@ def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, name: str | N
             same = all(a is b for a, b in zip(inputs, n.inputs, strict=True))
             new[id(n)] = visit(n if same else copy_node(n, inputs))
         else:
-            new[id(n)] = n if id(n) in given or n.op is READ else visit(n)
+            new[id(n)] = visit(n) if constants and n.op is None else n
         emit(new[id(n)])
     swap: Callable[[Tensor], Tensor] = lambda t: new[id(t)]  # noqa: E731
     return Graph(
@@ -381,8 +382,7 @@ def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, name: str | N
         map(swap, graph.outputs),
         reads=graph.reads,
         assigns={v: None if t is None else swap(t) for v, t in graph.assigns.items()},
-        name=name or graph.name,
-        changes=changes,
+        name=graph.name,
     )
 
 

@@ -425,8 +425,6 @@ def explained(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any], error: Ex
     """
     if isinstance(error, MinigraphError | MemoryError):
         return error
-    if mode.get() is None and any([x.is_symbolic for x in inputs]):
-        return leaked(op, inputs)
     try:
         op.infer(*[spec_of(x.value) for x in inputs], **attrs)
     except MinigraphError as better:

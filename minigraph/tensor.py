@@ -299,7 +299,8 @@ def bind(op: Op, *inputs: Tensor, **attrs: Any) -> Tensor:
     try:
         value = op.numpy(*[x.value for x in inputs], **attrs)
     except Exception as error:
-        raise explained(op, inputs, attrs, error) from None
+        symbolic = any([x.is_symbolic for x in inputs])
+        raise leaked(op, inputs) if symbolic else explained(op, inputs, attrs, error) from None
     t = _new(Tensor)
     t.value = value
     t._grad = t.site = t.name = None

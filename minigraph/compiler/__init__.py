@@ -5,6 +5,7 @@ the result, plans its memory, writes a Python function as text and calls it. Eac
 result looked at.
 """
 
+from ..graph import substitute
 from .memory import MemoryPlan, plan_memory
 from .passes import (
     Change,
@@ -21,5 +22,5 @@ from .schedule import schedule
 
 __all__ = [
     "Change", "Executable", "MemoryPlan", "Step", "default_passes", "eliminate_common_subexpressions",
-    "eliminate_dead_code", "fold_constants", "optimize", "plan_memory", "schedule", "simplify",
+    "eliminate_dead_code", "fold_constants", "optimize", "plan_memory", "schedule", "simplify", "substitute",
 ]  # fmt: skip

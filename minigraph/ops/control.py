@@ -55,8 +55,9 @@ class Closed:
     """
 
     def __init__(self, bodies: Sequence[Body]):
-        self.assigned = list(dict.fromkeys(v for b in bodies for v in b.graph.assigns))
-        only_read = [v for v in dict.fromkeys(v for b in bodies for v in b.graph.reads) if v not in self.assigned]
+        assigned = dict.fromkeys(v for b in bodies for v in b.graph.assigns)
+        only_read = [v for v in dict.fromkeys(v for b in bodies for v in b.graph.reads) if v not in assigned]
+        self.assigned = list(assigned)
         variables = [*self.assigned, *only_read]
         outer = list({id(t): t for b in bodies for t, _ in b.captured}.values())
         self.operands = [*[v.read() for v in variables], *outer]

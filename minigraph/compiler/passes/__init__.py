@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from ...errors import ArgumentError
 from ...graph import Graph
+from .algebra import simplify
 from .change import Change
 from .common import eliminate_common_subexpressions
 from .dead import eliminate_dead_code
 from .fold import fold_constants
-from .simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 

@@ -60,6 +60,6 @@ def eliminate_common_subexpressions(graph: Graph) -> Graph:
             changes.append(Change("equal expressions -> one", (n,), (first,)))
         return first
 
-    result = substitute(graph, visit)
+    result = substitute(graph, visit, constants=True)
     result.changes = tuple(changes)
     return result

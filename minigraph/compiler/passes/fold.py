@@ -29,7 +29,7 @@ def fold_constants(graph: Graph) -> Graph:
     changes: list[Change] = []
 
     def visit(n: Tensor) -> Tensor:
-        if n.op is None or n.op.barrier or not n.inputs or any(x.op is not None for x in n.inputs):
+        if n.op.barrier or any(x.op is not None for x in n.inputs):
             return n
         value = n.value
         if n.is_symbolic:

@@ -1,7 +1,7 @@
 """Algebraic simplification: a table of rules `pattern -> replacement`, each with the condition under which it holds.
 
-The rules in `EXACT` keep every value, bit for bit, for every input, NaN, infinities and signed zeros included. That is
-why `x + 0 -> x` is not among them (-0.0 + 0.0 is 0.0) and neither is `x * 0 -> 0` (NaN * 0 is NaN). Rules that change
+The rules in `EXACT` keep every value for every input, infinities, denormals and signed zeros included; NaN stays NaN
+(its sign bit, which means nothing, may differ). That is why `x + 0 -> x` is not among them (-0.0 + 0.0 is 0.0) and neither is `x * 0 -> 0` (NaN * 0 is NaN). Rules that change
 values in such corners, or by rounding, stand in `VALUE_CHANGING` and are used only when asked for.
 
 A rule is a function of the node (whose inputs have been simplified already) that returns its replacement or None. Its
@@ -307,7 +307,7 @@ def simplify(graph: Graph, *, value_changing: bool = False) -> Graph:
 
     def visit(n: Tensor) -> Tensor:
         progress = True
-        while progress and n.op is not None and n.inputs:
+        while progress and n.op is not None:
             progress = False
             for rewrite in rules.get(n.op.name, ()):
                 new = rewrite(n)

@@ -1,0 +1,229 @@
+"""Each pass by itself: what it changes, what it must leave alone, what it records."""
+
+import numpy as np
+import pytest
+
+import minigraph as mg
+from minigraph.compiler import (
+    eliminate_common_subexpressions,
+    eliminate_dead_code,
+    fold_constants,
+    optimize,
+    plan_memory,
+    schedule,
+    simplify,
+)
+from minigraph.compiler.passes import algebra as rules
+from minigraph.compiler.run import Executable
+
+
+def graph_of(f, *shapes, dtype="float32"):
+    with mg.Graph() as g:
+        y = f(*[mg.placeholder(s, dtype, name=f"x{i}") for i, s in enumerate(shapes)])
+    g.outputs = tuple(y) if isinstance(y, tuple) else (y,)
+    return g
+
+
+def names(graph):
+    return [n.op.name for n in graph.operations]
+
+
+def corner_values(dtype):
+    return np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-40, 3e38], dtype)
+
+
+SAFE = {
+    "remove_identity": lambda x: mg.stop_gradient(x) + 1.0,
+    "multiply_by_one": lambda x: x * 1.0,
+    "divide_by_one": lambda x: x / 1.0,
+    "subtract_zero": lambda x: x - 0.0,
+    "multiply_by_minus_one": lambda x: x * -1.0,
+    "double_negative": lambda x: -(-x),
+    "add_negative": lambda x: x + (-mg.sin(x)),
+    "subtract_negative": lambda x: x - (-mg.sin(x)),
+    "power_one": lambda x: x**1.0,
+    "divide_by_power_of_two": lambda x: x / 8.0,
+    "absolute_twice": lambda x: mg.abs(mg.abs(-x)),
+    "extreme_of_same": lambda x: mg.maximum(x, x),
+    "where_same": lambda x: mg.where(x > 0, x, x),
+    "cast_to_same": lambda x: mg.astype(x, "float32") + mg.OPS["astype"](x, dtype=np.dtype("float32")),
+    "shape_to_same": lambda x: mg.OPS["reshape"](x, shape=(9,)),
+    "reshape_twice": lambda x: mg.OPS["reshape"](mg.OPS["reshape"](x, shape=(3, 3)), shape=(9, 1)),
+    "permute_twice": lambda x: mg.permute_dims(mg.permute_dims(x.reshape(3, 3, 1), (1, 0, 2)), (2, 0, 1)),
+    "transpose_twice": lambda x: mg.matrix_transpose(mg.matrix_transpose(x.reshape(3, 3))),
+    "permute_to_same": lambda x: mg.OPS["permute_dims"](x.reshape(3, 3), axes=(0, 1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", SAFE)
+def test_exact_rules_keep_every_bit(name):
+    """NaN, infinities, signed zeros and denormals included; and the rule really fires."""
+    g = graph_of(SAFE[name], (9,))
+    after = simplify(g).check()
+    assert getattr(rules, name).__doc__ in {c.rule for c in after.changes}
+    x = corner_values("float32")
+    before_value, after_value = (Executable(h)([x])[0] for h in (g, after))
+    np.testing.assert_array_equal(after_value, before_value)  # NaN in the same places
+    number = ~np.isnan(before_value)
+    assert (np.signbit(before_value) == np.signbit(after_value))[number].all()
+
+
+def test_every_exact_rule_has_a_case_above():
+    others = {"add_integer_zero", "double_not", "reduce_nothing"}  # tested below, on other dtypes
+    assert {rewrite.__name__ for _, rewrite in rules.EXACT} == set(SAFE) | others
+
+
+def test_rules_on_integers_booleans_and_empty_axes():
+    g = graph_of(lambda x: x + 0, (3,), dtype="int64")
+    assert names(simplify(g)) == []
+    g = graph_of(lambda x: mg.logical_not(mg.logical_not(x)), (3,), dtype="bool")
+    assert names(eliminate_dead_code(simplify(g))) == []
+    g = graph_of(lambda x: mg.OPS["sum"](x, axis=(), keepdims=False), (3,))
+    assert names(simplify(g)) == []
+
+
+def test_value_changing_rules_are_off_by_default():
+    f = lambda x: (x + 0.0) * 0.0 + x / 3.0 + mg.log(mg.exp(x))  # noqa: E731
+    g = graph_of(f, ())
+    assert simplify(g).changes == ()
+    changed = simplify(g, value_changing=True)
+    assert {"x / c -> x * (1/c)", "log(exp(x)) -> x", "x * 0 -> 0"} <= {c.rule for c in changed.changes}
+    assert np.isnan(Executable(g)([np.float32(np.nan)])[0])
+
+
+def test_rules_do_not_fire_where_they_would_change_the_type():
+    g = graph_of(lambda x: x * mg.ones((3, 1)) * 1.0, (3,))
+    assert simplify(g).check().outputs[0].shape == (3, 3)
+    g = graph_of(lambda x: x * mg.tensor(1.0, dtype="float64"), (3,))
+    assert simplify(g).outputs[0].dtype == np.float64
+
+
+def test_folding_computes_what_depends_on_constants_only():
+    g = graph_of(lambda x: x + mg.exp(mg.tensor(2.0)) * 3.0, ())
+    after = fold_constants(g).check()
+    assert names(after) == ["add"] and len(after.changes) == 2
+    assert Executable(after)([np.float32(1)])[0] == Executable(g)([np.float32(1)])[0]
+
+
+def test_folding_leaves_large_results_alone():
+    g = graph_of(lambda x: x + mg.broadcast_to(mg.tensor(1.0), (1000, 1000)), ())
+    assert "broadcast_to" in names(fold_constants(g))
+
+
+def test_common_subexpressions_are_merged_but_not_what_differs():
+    g = graph_of(lambda x: mg.sin(x) + mg.sin(x) + x.sum(axis=0) + x.sum(axis=1), (3, 3))
+    after = eliminate_common_subexpressions(g).check()
+    assert names(after).count("sin") == 1 and names(after).count("sum") == 2
+    g = graph_of(lambda x: mg.checkpoint(mg.sin)(x) + mg.checkpoint(mg.sin)(x), (3,))
+    assert names(eliminate_common_subexpressions(g)).count("recompute") == 2  # computing twice is its purpose
+
+
+def test_dead_code_goes_and_effects_stay():
+    v = mg.Variable(1.0, name="v")
+
+    def f(x):
+        mg.exp(x)
+        v.assign(v + 1.0)
+        return mg.sin(x)
+
+    g = graph_of(f, ())
+    after = eliminate_dead_code(g).check()
+    assert names(after) == ["add", "sin"] and [c.before[0].op.name for c in after.changes] == ["exp"]
+    assert len(after.inputs) == 1
+
+
+def test_a_pass_of_ones_own():
+    def no_sine(graph):
+        """Replace sin(x) by x."""
+        return mg.compiler.substitute(graph, lambda n: n.inputs[0] if n.op.name == "sin" else n)
+
+    f = mg.compile(lambda x: mg.sin(x) + 1.0, passes=[no_sine])
+    assert f(mg.tensor(2.0)).item() == 3.0 and f.passes[0].name == "no_sine"
+    with pytest.raises(mg.errors.ArgumentError, match="a pass returns a Graph"):
+        mg.compile(lambda x: x + 1.0, passes=[lambda graph: None])(mg.tensor(1.0))
+
+
+def test_check_finds_a_broken_graph():
+    g = graph_of(lambda x: mg.sin(x).sum(), (3,))
+    bad = mg.Graph(list(reversed(g.nodes)), g.inputs, g.outputs)
+    with pytest.raises(mg.errors.GraphError, match="does not come before it"):
+        bad.check()
+    g.outputs[0].value = mg.Spec((7,), "float32")
+    with pytest.raises(mg.errors.GraphError, match="another type than its inputs say"):
+        g.check()
+
+
+# ---------------------------------------------------------------------------------------------- schedule and memory
+
+
+def chain(n, size=1000):
+    def f(x):
+        for k in range(n):
+            x = mg.sin(x) if k % 2 else mg.matrix_transpose(mg.tanh(x))
+        return x.sum()
+
+    return graph_of(f, (size, size))
+
+
+def plan_of(graph):
+    order = schedule(graph)
+    return order, plan_memory(graph, order, {id(n) for n in order})
+
+
+def test_a_schedule_is_a_topological_order_of_everything():
+    g = optimize(chain(10), mg.compiler.default_passes())[0]
+    order = schedule(g)
+    operations = {id(n) for n in g.operations}
+    seen = {id(n) for n in g.nodes if id(n) not in operations}
+    for n in order:
+        assert all(id(x) in seen or not x.inputs for x in n.inputs)
+        seen.add(id(n))
+    assert len(order) == len(g.operations)
+
+
+def test_a_long_chain_lives_in_place():
+    _, plan = plan_of(chain(30, 10))
+    assert plan.arena <= 2 * 448 and plan.without_reuse > 20 * 400  # 400 bytes, rounded up to whole cache lines
+    assert plan.bound <= plan.peak
+
+
+def test_buffers_that_are_alive_together_never_overlap():
+    f = lambda x: mg.value_and_grad(lambda x: (mg.tanh(mg.sin(x) * mg.exp(x * 0.1)) ** 2).sum())(x)  # noqa: E731
+    g = optimize(graph_of(f, (7, 5)), mg.compiler.default_passes())[0]
+    _, plan = plan_of(g)
+    placed = [b for b in plan.buffers if b.offset is not None]
+    assert len(placed) > 5
+    for i, a in enumerate(placed):
+        for b in placed[i + 1 :]:
+            overlap_in_time = a.start < b.end and b.start < a.end
+            overlap_in_space = a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
+            assert not (overlap_in_time and overlap_in_space), (a, b)
+
+
+def test_outputs_and_assigned_values_are_never_in_the_arena():
+    v = mg.Variable(np.zeros(3, "float32"))
+
+    def f(x):
+        v.assign(mg.sin(x))
+        return mg.cos(x)
+
+    g = graph_of(f, (3,))
+    _, plan = plan_of(g)
+    assert all(b.offset is None for b in plan.buffers)
+
+
+def test_views_keep_their_owner_alive():
+    g = graph_of(lambda x: mg.matrix_transpose(mg.sin(x)) + mg.exp(mg.cos(x)) * 2.0, (4, 4))
+    x = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+    np.testing.assert_allclose(Executable(g)([x])[0], np.sin(x).T + np.exp(np.cos(x)) * 2, rtol=1e-6)
+
+
+def test_a_donated_input_is_overwritten_and_no_other():
+    g = graph_of(lambda p, g, m: ((m2 := m * 0.9 + g), p - m2 * 0.1), (4,), (4,), (4,))
+    run = Executable(g, donate=[2, 0])
+    p, d, m = np.ones(4, "float32"), np.full(4, 2.0, "float32"), np.ones(4, "float32")
+    new_m, new_p = run([p, d, m])
+    assert new_m is m and new_p is p and d.tolist() == [2.0] * 4
+    np.testing.assert_allclose(m, 2.9, rtol=1e-6)
+    np.testing.assert_allclose(p, 0.71, rtol=1e-6)
