@@ -16,7 +16,7 @@ from .. import backend
 from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Operators, Tensor, bind, float_dtype, lift, lift_all
-from .shape import BROADCAST_TO, RESHAPE, shape_tuple
+from .shape import BROADCAST_TO, RESHAPE, floats, shape_tuple
 
 __all__ = [
     "arange", "eye", "from_dlpack", "full", "full_like", "linspace", "meshgrid", "ones", "ones_like", "to_device",
@@ -271,6 +271,7 @@ TO_DEVICE = Op(
     infer=lambda x, device: Spec(x.shape, x.dtype, backend.device(device)),
     vjp=(lambda F, g, y, x, device: F.to_device(g, device=_device_of(x)),),
     view=True,
+    samples=lambda rng: iter([((x,), {"device": "cpu"}) for x in (floats(rng, 2, 3), floats(rng, 0), np.arange(3))]),
 )
 
 

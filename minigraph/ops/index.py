@@ -306,6 +306,11 @@ def _place_run(xp: Any, x: Any, *, shape: Sequence[int], key: Key) -> Any:
     return y
 
 
+def _place_into(x: Any, out: Any, shape: Sequence[int], key: Key) -> None:
+    out.fill(0)
+    out[key.items] = x
+
+
 def _block_shape(
     name: str, x: Spec, shape: Sequence[int], key: Key, index_shapes: Sequence[tuple[int, ...]] = ()
 ) -> None:
@@ -338,6 +343,7 @@ def _place_samples(rng: np.random.Generator) -> Iterator:
 PLACE = Op(
     "place",
     run=_place_run,
+    into=_place_into,
     infer=_place_infer,
     vjp=(lambda F, g, y, x, shape, key: F.getitem(g, key=key),),
     samples=_place_samples,
@@ -413,10 +419,21 @@ def _leading(indices: Sequence[Any]) -> Key:
 
 
 def _scatter_numpy(values: Any, *indices: Any, shape: Sequence[int], key: Key | None = None) -> Any:
-    """`add.at` is fast on flat arrays only, so the place of each value in the flat result is computed first."""
+    y = np.zeros(shape, values.dtype)
+    _add_at(y, values, indices, key)
+    return y
+
+
+def _scatter_into(values: Any, *rest: Any, shape: Sequence[int], key: Key | None = None) -> None:
+    *indices, out = rest
+    out.fill(0)
+    _add_at(out, values, indices, key)
+
+
+def _add_at(y: np.ndarray, values: Any, indices: Sequence[Any], key: Key | None) -> None:
+    """Add to `y`. NumPy's `add.at` is fast on flat arrays only, so the place of each value in it is computed first."""
     key = key or _leading(indices)
-    size, items = math.prod(shape), key.items
-    y = np.zeros(size, values.dtype)
+    shape, size, items = y.shape, y.size, key.items
     try:
         if len(indices) == 1 and type(items[0]) is Slot and size and all(e is Ellipsis or e == ALL for e in items[1:]):
             row = size // shape[0]  # whole rows, as in the gradient of an embedding
@@ -425,11 +442,10 @@ def _scatter_numpy(values: Any, *indices: Any, shape: Sequence[int], key: Key | 
             places = np.arange(size).reshape(shape)[key.fill(indices)]
         if places.size != values.size:
             raise ValueError("values have another size than the places")
-        np.add.at(y, places.ravel(), values.ravel())
+        np.add.at(y.reshape(-1), places.ravel(), values.ravel())
     except IndexError:
         check_slots("scatter_add", np, shape, items, indices)
         raise
-    return y.reshape(shape)
 
 
 def _need_numbers(values: Any) -> None:
@@ -474,6 +490,7 @@ SCATTER_ADD = Op(
     "scatter_add",
     run=_scatter_run,
     numpy=_scatter_numpy,
+    into=_scatter_into,
     infer=_scatter_infer,
     vjp=_scatter_grad,
     saves=("indices",),
@@ -718,18 +735,26 @@ def _scatter_along_run(xp: Any, values: Any, indices: Any, *, shape: Any, axis: 
 
 
 def _scatter_along_numpy(values: Any, indices: Any, shape: Any, axis: int, distinct: bool = False) -> Any:
-    key = _along(np, tuple(shape), indices, axis)
+    y = np.zeros(shape, values.dtype)
+    _put_along(y, values, indices, axis, distinct)
+    return y
+
+
+def _scatter_along_into(values: Any, indices: Any, out: Any, shape: Any, axis: int, distinct: bool = False) -> None:
+    out.fill(0)
+    _put_along(out, values, indices, axis, distinct)
+
+
+def _put_along(y: np.ndarray, values: Any, indices: Any, axis: int, distinct: bool) -> None:
+    """Add values to the zeros in `y`: by assignment where no place is named twice."""
+    key = _along(np, y.shape, indices, axis)
     try:
-        if distinct or _once(shape, indices, axis):
-            y = np.zeros(shape, values.dtype)
+        if distinct or _once(y.shape, indices, axis):
             y[key] = values
-            return y
-        size = math.prod(shape)
-        y = np.zeros(size, values.dtype)
-        np.add.at(y, np.arange(size).reshape(shape)[key].ravel(), values.ravel())
-        return y.reshape(shape)
+        else:
+            np.add.at(y.reshape(-1), np.arange(y.size).reshape(y.shape)[key].ravel(), values.ravel())
     except IndexError:
-        check_range("scatter_along_axis", np, indices, axis, shape[axis], "indices")
+        check_range("scatter_along_axis", np, indices, axis, y.shape[axis], "indices")
         raise
 
 
@@ -760,6 +785,7 @@ SCATTER_ALONG_AXIS = Op(
     "scatter_along_axis",
     run=_scatter_along_run,
     numpy=_scatter_along_numpy,
+    into=_scatter_along_into,
     infer=_scatter_along_infer,
     vjp=(lambda F, g, y, values, indices, shape, axis, distinct=False: F.take_along_axis(g, indices, axis=axis), None),
     saves=("indices",),

@@ -586,6 +586,7 @@ def _concat_samples(rng: np.random.Generator) -> Iterator:
 CONCAT = Op(
     "concat",
     run=lambda xp, *arrays, axis=0: xp.concatenate(_given(arrays), axis=axis),
+    into=lambda *arrays, axis=0: np.concatenate(arrays[:-1], axis, arrays[-1]),
     infer=_concat_infer,
     vjp=_concat_grad,
     samples=_concat_samples,
@@ -656,6 +657,7 @@ STACK = Op(
     "stack",
     run=lambda xp, *arrays, axis=0: xp.stack(_given(arrays), axis=axis),
     numpy=_stack_numpy,
+    into=lambda *arrays, axis=0: np.stack(arrays[:-1], axis, arrays[-1]),
     infer=_stack_infer,
     vjp=_stack_grad,
     samples=_stack_samples,
@@ -1035,6 +1037,11 @@ def _pad_run(xp: Any, x: Any, *, pad_width: Any, constant_values: float = 0) -> 
     return y
 
 
+def _pad_into(x: Any, out: Any, pad_width: Any, constant_values: float = 0) -> None:
+    out.fill(constant_values)
+    out[_inside(x, pad_width)] = x
+
+
 def _pad_infer(x: Spec, pad_width: Any, constant_values: float = 0) -> Spec:
     widths = _pad_widths(x.ndim, pad_width)
     return Spec([a + n + b for (a, b), n in zip(widths, x.shape, strict=True)], x.dtype, x.device)
@@ -1055,6 +1062,7 @@ def _pad_samples(rng: np.random.Generator) -> Iterator:
 PAD = Op(
     "pad",
     run=_pad_run,
+    into=_pad_into,
     infer=_pad_infer,
     vjp=(lambda F, g, y, x, pad_width, constant_values=0: g[_inside(x, pad_width)],),
     samples=_pad_samples,
