@@ -1550,8 +1550,9 @@ def _erf_run(xp: Any, x: Any) -> Any:
     limit, above, below = _ERF_DOUBLE if x.dtype.itemsize == 8 else _ERF_SINGLE
     near = xp.minimum(xp.maximum(x, -limit), limit).astype("f8")
     z = near * near
-    inside = near * _polynomial(above, z) / _polynomial(below, z)
-    return xp.where(xp.abs(x) < limit, inside, xp.sign(x)).astype(x.dtype)
+    y = near * _polynomial(above, z) / _polynomial(below, z)
+    y = xp.minimum(xp.maximum(y, -1), 1)  # rounding may lead a little beyond
+    return xp.where(xp.abs(x) < limit, y, xp.sign(x)).astype(x.dtype)
 
 
 ERF = activation(

@@ -64,15 +64,14 @@ def infer_as(name: str, dtype: Callable[[Spec], Any], *, identity: bool = True) 
 
     def infer(x: Spec, *, axis: Axis = None, keepdims: bool = False) -> Spec:
         found = normalized(name, axis, x.ndim)
-        shape = reduced_shape(x.shape, found, keepdims)
-        if not identity and not x.size and 0 not in shape:
+        if not identity and 0 in [x.shape[a] for a in found]:
             raise ShapeError(
                 f"{name}: nothing to reduce: {name} of no elements has no value",
                 expected="at least one element along the reduced axes",
                 actual=f"x: {x!r}, axis={axis}",
                 remedy="handle the empty case before, for example with `if x.size`",
             )
-        return Spec(shape, dtype(x), x.device)
+        return Spec(reduced_shape(x.shape, found, keepdims), dtype(x), x.device)
 
     return infer
 
@@ -507,7 +506,7 @@ def any(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 def _freedom(name: str, x: Any, axis: Axis, correction: float) -> float:
     """n - correction, which must be positive: the number that the squares are divided by."""
     n = folded_count(name, x.shape, axis)
-    if n - correction <= 0 and 0 not in reduced_shape(x.shape, normalized(name, axis, x.ndim), False):
+    if n - correction <= 0:
         raise ShapeError(
             f"{name}: too few elements",
             expected=f"more than correction={correction} elements along the reduced axes",
@@ -518,6 +517,8 @@ def _freedom(name: str, x: Any, axis: Axis, correction: float) -> float:
 
 
 def _var_run(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    if x.dtype.itemsize == 2:  # sums of float16 overflow
+        return xp.var(x.astype("f4"), axis=axis, ddof=correction, keepdims=keepdims).astype(x.dtype)
     return xp.var(x, axis=axis, ddof=correction, keepdims=keepdims)
 
 
@@ -531,7 +532,7 @@ def _var_numpy(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: boo
 
 
 def _std_run(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-    return xp.std(x, axis=axis, ddof=correction, keepdims=keepdims)
+    return xp.sqrt(_var_run(xp, x, axis=axis, correction=correction, keepdims=keepdims))
 
 
 def _deviation_infer(name: str) -> Callable:

@@ -61,7 +61,7 @@ def _along_infer(name: str) -> Callable:
     def infer(x: Spec, *, axis: int = -1) -> Spec:
         need_float(name, "x", x)
         k = one_axis(name, axis, x.ndim)
-        if x.shape[k] == 0 and 0 not in x.shape[:k] + x.shape[k + 1 :]:
+        if x.shape[k] == 0:
             raise ShapeError(f"{name}: the axis is empty", expected=f"at least one element on axis {k}",
                              actual=f"x: {x!r}")  # fmt: skip
         return x
@@ -185,11 +185,11 @@ def _logsumexp_run(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False
 
 def _logsumexp_infer(x: Spec, *, axis: Axis = None, keepdims: bool = False) -> Spec:
     need_float("logsumexp", "x", x)
-    shape = reduced_shape(x.shape, normalized("logsumexp", axis, x.ndim), keepdims)
-    if not x.size and 0 not in shape:
+    folded = normalized("logsumexp", axis, x.ndim)
+    if 0 in [x.shape[a] for a in folded]:
         raise ShapeError("logsumexp: nothing to reduce", expected="at least one element along the reduced axes",
                          actual=f"x: {x!r}, axis={axis}")  # fmt: skip
-    return Spec(shape, x.dtype, x.device)
+    return Spec(reduced_shape(x.shape, folded, keepdims), x.dtype, x.device)
 
 
 def _logsumexp_grad(F: Any, g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -256,11 +256,11 @@ def need_elements(name: str, argument: str, spec: Spec, reduction: str) -> None:
         )
 
 
-def reduced(losses: Any, reduction: str) -> Any:
+def reduced(xp: Any, losses: Any, reduction: str) -> Any:
     """Losses, one for each element, to what was asked for."""
     if reduction == "none":
         return losses
-    total = losses.sum()
+    total = _add(losses, None) if xp is np else losses.sum()
     return total / losses.size if reduction == "mean" else total
 
 
@@ -305,13 +305,18 @@ def check_labels(labels: Any, classes: int) -> None:
     )
 
 
+def places(labels: Any) -> Any:
+    """Labels as signed integers: uint64 added to an index would be a float."""
+    return labels.astype(np.int64) if labels.dtype.kind == "u" else labels
+
+
 def _cross_entropy_run(xp: Any, logits: Any, labels: Any, *, reduction: str = "mean") -> tuple[Any, Any]:
     n, classes = logits.shape
     if n:
         check_labels(labels, classes)
     top = xp.max(logits, axis=1)
     total = xp.log(xp.sum(xp.exp(logits - top[:, None]), axis=1)) + top
-    return reduced(total - logits[xp.arange(n), labels], reduction), total
+    return reduced(xp, total - logits[xp.arange(n), labels], reduction), total
 
 
 @lru_cache(maxsize=64)
@@ -329,11 +334,8 @@ def _cross_entropy_numpy(logits: Any, labels: Any, reduction: str = "mean") -> t
     total = row_sums(e)
     np.log(total, total)
     total += top[:, 0]
-    losses = total - logits.take(_row_starts(n, classes) + labels)
-    if reduction == "none":
-        return losses, total
-    loss = _add(losses, None)
-    return (loss / n if reduction == "mean" else loss), total
+    losses = total - logits.take(_row_starts(n, classes) + places(labels))
+    return reduced(np, losses, reduction), total
 
 
 def _cross_entropy_grad(
@@ -367,11 +369,11 @@ def _softmax_minus_onehot(
     """The gradient of the logits as arrays, in one buffer."""
     n, classes = logits.shape
     p = xp.ascontiguousarray(xp.exp(logits - total[:, None]))
-    rows = 0 if of_loss is None else share(of_loss, n, reduction)
+    rows: Any = 0 if of_loss is None else share(of_loss, n, reduction)
     scale = rows if of_total is None else rows + of_total
     p *= scale[:, None] if scale.ndim else scale
     if of_loss is not None:
-        p.reshape(-1)[xp.arange(0, n * classes, classes) + labels] -= rows  # a view: one index is faster than two
+        p.reshape(-1)[xp.arange(0, n * classes, classes) + places(labels)] -= rows  # a view of p: one index is faster
     return p
 
 
@@ -389,6 +391,7 @@ def _cross_entropy_samples(rng: np.random.Generator) -> Iterator:
     yield (logits[::-2], labels[::2]), {"reduction": "mean"}
     yield (logits.T, labels[:4] % 4), {"reduction": "sum"}
     yield (logits.astype("f4"), labels.astype("u1")), {"reduction": "mean"}
+    yield (logits, labels.astype("u8")), {"reduction": "mean"}
     yield (np.array([[1000.0, -1000.0], [1000.0, 1000.0]]), np.array([1, 0], "i4")), {"reduction": "none"}
     yield "bad", (logits, np.array([0, 1, 4, 0, -1, 9])), {"reduction": "mean"}, BoundsError
     yield "bad", (logits, -1 - labels), {"reduction": "mean"}, BoundsError
@@ -528,7 +531,7 @@ def compare(op: Op, prediction: Any, target: Any, reduction: str, **attrs: Any) 
 
 def _mse_run(xp: Any, prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
     e = prediction - target
-    return reduced(e * e, reduction)
+    return reduced(xp, e * e, reduction)
 
 
 def _both(needs: Sequence[bool], d: Any) -> tuple[Any, Any]:
@@ -564,7 +567,7 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Tensor
 def _huber_run(xp: Any, prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Any:
     e = prediction - target
     c = xp.maximum(xp.minimum(e, delta), -delta)
-    return reduced(c * (e - 0.5 * c), reduction)
+    return reduced(xp, c * (e - 0.5 * c), reduction)
 
 
 def _huber_gradients(
@@ -607,7 +610,7 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, *, reduction: s
 
 
 def _bce_run(xp: Any, logits: Any, target: Any, *, reduction: str = "mean") -> Any:
-    return reduced(xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits))), reduction)
+    return reduced(xp, xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits))), reduction)
 
 
 BINARY_CROSS_ENTROPY = pointwise_loss(
