@@ -85,8 +85,8 @@ def _pads(name: str, padding: Any, kernel: Sequence[int], stride: Pair, dilation
     if isinstance(padding, Sequence) and len(padding) == 2:
         vertical, horizontal = (_pair(name, "padding", p, 0) for p in padding)
         return vertical, horizontal
-    vertical, horizontal = _pair(name, "padding", padding, 0)
-    return (vertical, vertical), (horizontal, horizontal)
+    high, wide = _pair(name, "padding", padding, 0)
+    return (high, high), (wide, wide)
 
 
 def _out_size(size: Sequence[int], kernel: Sequence[int], stride: Pair, pads: Pads, dilation: Pair) -> Pair:
@@ -561,12 +561,10 @@ def _slices(x: Any, kernel: Pair, stride: Pair) -> Iterator[Any]:
 def _max_pool_run(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pads = NO_PADS) -> Any:
     if x.dtype.kind != "f" or x.ndim != 4:
         raise ValueError("a batch of floating-point images")
-    y = None
-    for part in _slices(_padded(xp, x, padding, -xp.inf), kernel, stride):
-        if y is None:
-            y = part.copy()
-        else:
-            xp.maximum(y, part, out=y)
+    parts = _slices(_padded(xp, x, padding, -xp.inf), kernel, stride)
+    y = next(parts).copy()
+    for part in parts:
+        xp.maximum(y, part, out=y)
     return y
 
 
@@ -637,12 +635,10 @@ def _max_pool_pick_infer(v: Spec, x: Spec, y: Spec, *, kernel: Pair, stride: Pai
 def _avg_pool_run(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pads = NO_PADS) -> Any:
     if x.dtype.kind != "f" or x.ndim != 4:
         raise ValueError("a batch of floating-point images")
-    y = None
-    for part in _slices(_padded(xp, x, padding), kernel, stride):
-        if y is None:
-            y = part.copy()
-        else:
-            y += part
+    parts = _slices(_padded(xp, x, padding), kernel, stride)
+    y = next(parts).copy()
+    for part in parts:
+        y += part
     y /= kernel[0] * kernel[1]
     return y
 

@@ -231,6 +231,12 @@ def _linear_grad_weight(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any =
     return F.matmul(rows(F, _at_least_matrix(F, g)).T, rows(F, _at_least_matrix(F, x)))
 
 
+def _linear_grad_bias(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    if g.ndim == 2:
+        return F.sum(g, axis=(0,))
+    return g if g.ndim == 1 else F.sum(g, axis=tuple(range(g.ndim - 1)))
+
+
 def _at_least_matrix(F: Any, x: Any) -> Any:
     return F.reshape(x, shape=(1, *x.shape)) if x.ndim == 1 else x
 
@@ -265,7 +271,7 @@ LINEAR = Op(
     vjp=(
         lambda F, g, y, x, weight, bias=None: F.matmul(g, weight),
         _linear_grad_weight,
-        lambda F, g, y, x, weight, bias=None: F.sum(g, axis=tuple(range(g.ndim - 1))) if g.ndim > 1 else g,
+        _linear_grad_bias,
     ),
     saves=("x", "weight"),
     latex=r"{x}\,{weight}^\top + {bias}",
@@ -423,7 +429,7 @@ def diag_embed(x: Any, *, offset: int = 0, shape: tuple[int, int] | None = None)
 def trace(x: Any, *, offset: int = 0) -> Tensor:
     """The sum of the diagonal of each matrix `x[..., :, :]`.
 
-    >>> mg.trace(mg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> mg.ops.trace(mg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor(5., dtype=float32)
     """
     from .reduction import sum
@@ -696,6 +702,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     >>> mg.vecdot(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.tensor([1.0, 10.0]))
     tensor([21., 43.], dtype=float32)
     """
+    from .elementwise import multiply
     from .reduction import sum
 
     a, b = lift_all(x1, x2)
@@ -703,7 +710,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     if a.shape[axis] != b.shape[axis]:
         raise ShapeError("vecdot: the vectors have different lengths", expected=f"x1.shape[{axis}] == x2.shape[{axis}]",
                          actual=f"{a.shape[axis]} != {b.shape[axis]}")  # fmt: skip
-    return sum(a * b, axis=axis if axis < 0 else axis - min(a.ndim, b.ndim))
+    return sum(multiply(a, b), axis=axis if axis < 0 else axis - min(a.ndim, b.ndim))
 
 
 def outer(x1: Any, x2: Any) -> Tensor:
@@ -716,13 +723,14 @@ def outer(x1: Any, x2: Any) -> Tensor:
     tensor([[ 1, 10],
             [ 2, 20]], dtype=int64)
     """
+    from .elementwise import multiply
     from .shape import reshape
 
     a, b = lift_all(x1, x2)
     if a.ndim != 1 or b.ndim != 1:
         raise ShapeError("outer: two vectors", expected="one axis each", actual=f"shapes {a.shape} and {b.shape}",
                          remedy="flatten them, or use mg.einsum")  # fmt: skip
-    return reshape(a, (a.shape[0], 1)) * b
+    return multiply(reshape(a, (a.shape[0], 1)), b)
 
 
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
@@ -740,7 +748,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float 
     >>> mg.vector_norm(mg.tensor([[3.0, 4.0], [0.0, 0.0]]), axis=1)
     tensor([5., 0.], dtype=float32)
     """
-    from .elementwise import abs, pow, sqrt, where
+    from .elementwise import abs, equal, multiply, pow, sqrt, where
     from .reduction import max, sum
 
     t = lift(x)
@@ -751,8 +759,8 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float 
         return max(abs(t), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum(abs(t), axis=axis, keepdims=keepdims)
-    total = sum(t * t if ord == 2 else pow(abs(t), float(ord)), axis=axis, keepdims=keepdims)
-    nothing = total == 0  # where the root has no finite slope; replace it there by a harmless 1
+    total = sum(multiply(t, t) if ord == 2 else pow(abs(t), float(ord)), axis=axis, keepdims=keepdims)
+    nothing = equal(total, 0)  # where the root has no finite slope; replace it there by a harmless 1
     safe = where(nothing, 1.0, total)
     root = sqrt(safe) if ord == 2 else pow(safe, 1 / float(ord))
     return where(nothing, 0.0, root)
