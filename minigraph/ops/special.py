@@ -97,8 +97,8 @@ def _softmax_run(xp: Any, x: Any, *, axis: int = -1) -> Any:
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-def _softmax_numpy(x: Any, axis: int = -1) -> Any:
-    e = x - largest(x, axis)
+def _softmax_numpy(x: Any, axis: int = -1, out: Any = None) -> Any:
+    e = np.subtract(x, largest(x, axis), out)
     np.exp(e, e)
     if e.ndim == 2 and axis in (1, -1):
         e /= row_sums(e)[:, None]
@@ -111,6 +111,7 @@ SOFTMAX = Op(
     "softmax",
     run=_softmax_run,
     numpy=_softmax_numpy,
+    into=lambda x, out, axis=-1: _softmax_numpy(x, axis, out),
     infer=_along_infer("softmax"),
     vjp=(lambda F, g, y, x, axis=-1: y * (g - F.sum(g * y, axis=axis, keepdims=True)),),
     saves=("y",),
@@ -144,8 +145,8 @@ def _log_softmax_run(xp: Any, x: Any, *, axis: int = -1) -> Any:
     return z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True))
 
 
-def _log_softmax_numpy(x: Any, axis: int = -1) -> Any:
-    z = x - largest(x, axis)
+def _log_softmax_numpy(x: Any, axis: int = -1, out: Any = None) -> Any:
+    z = np.subtract(x, largest(x, axis), out)
     e = np.exp(z)
     z -= np.log(row_sums(e)[:, None] if e.ndim == 2 and axis in (1, -1) else _add(e, axis, None, None, True))
     return z
@@ -155,6 +156,7 @@ LOG_SOFTMAX = Op(
     "log_softmax",
     run=_log_softmax_run,
     numpy=_log_softmax_numpy,
+    into=lambda x, out, axis=-1: _log_softmax_numpy(x, axis, out),
     infer=_along_infer("log_softmax"),
     vjp=(lambda F, g, y, x, axis=-1: g - F.exp(y) * F.sum(g, axis=axis, keepdims=True),),
     saves=("y",),
