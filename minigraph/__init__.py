@@ -24,7 +24,7 @@ from .trace import compile, record
 from .variable import Variable
 
 from . import compiler, data, debug, interop, nn, optim  # isort: skip
-from .ops import random  # isort: skip
+from .ops import random, trace  # isort: skip - `trace` is the sum of a diagonal; the module of that name stays importable
 from .interop import load, load_checkpoint, load_metadata, save, save_checkpoint  # isort: skip
 
 float16, float32, float64 = _dtype("float16"), _dtype("float32"), _dtype("float64")

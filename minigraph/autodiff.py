@@ -21,7 +21,7 @@ from . import backend
 from . import tree as pytree
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
 from .namespace import array_functions, numpy_functions, tensor_functions
-from .op import ORDINARY, Op, Operand, mode, modified
+from .op import ORDINARY, Op, Operand, Spec, mode, modified
 from .tensor import FREED, Tensor, bind, lift
 from .variable import READ, Variable
 
@@ -79,47 +79,45 @@ def pull_back(
     """
     take = cotangents.pop
     get = cotangents.get
+    only_numpy = backend.only_numpy
     F = tensor_functions if as_graph else numpy_functions
     for node in nodes:
         g = take(id(node), None)
         if g is None:
             continue
-        op, inputs, attrs = node.op, node.inputs, node.attrs
+        inputs, attrs, rules = node.inputs, node.attrs, node.op.vjp
         if as_graph:
             y, values = node, inputs
         else:
             y, values = node.value, [x.value for x in inputs]
-            if not backend.only_numpy:
+            if not only_numpy:
                 F = array_functions(y)
         for hook in hooks:
             hook.before_backward(node, g)
-        rules = op.vjp
-        if type(rules) is tuple:
-            found = None
-        else:
-            found = rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs)
-        for index, x in enumerate(inputs):
-            if not x.requires_grad:
-                continue
-            if found is not None:
-                gx = found[index]
-            else:
-                rule = rules[index]
-                gx = None if rule is None else rule(F, g, y, *values, **attrs)
+        if type(rules) is tuple:  # one rule for each input, used only where a gradient is wanted
+            found = [
+                (k, rule(F, g, y, *values, **attrs))
+                for k, (x, rule) in enumerate(zip(inputs, rules, strict=False))  # optional inputs come last
+                if rule is not None and x.requires_grad
+            ]
+        else:  # one rule that gives all gradients
+            found = enumerate(rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs))
+        for k, gx in found:
             if gx is None:
                 continue
+            x = inputs[k]
             key, xv = id(x), x.value
             if type(xv) is tuple:  # a node with several results: the gradient of each is kept by itself
                 slots = cotangents.setdefault(key, [None] * len(xv))
-                k = attrs["index"]
-                slots[k] = gx if slots[k] is None else slots[k] + gx
+                at = attrs["index"]
+                slots[at] = gx if slots[at] is None else slots[at] + gx
             else:
-                if gx.shape != xv.shape or gx.dtype != xv.dtype:
+                if gx.shape != xv.shape or gx.dtype is not xv.dtype:
                     gx = fit(F, gx, xv)
                 old = get(key)
                 cotangents[key] = gx if old is None else old + gx
             for hook in hooks:
-                hook.after_backward(node, index, gx)
+                hook.after_backward(node, k, gx)
         if release:
             node.inputs = FREED
 
@@ -140,7 +138,14 @@ def fit(F: Any, g: Any, like: Any) -> Any:
 def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
     """For the rules of operations with several results: the gradients at all of them, zeros where none arrived (None)."""
     values = y.value if type(y) is Tensor else y
-    return [F.zeros(v.shape, dtype=v.dtype) if c is None else c for c, v in zip(g, values, strict=True)]
+    return [zeros_for(F, v) if c is None else c for c, v in zip(g, values, strict=True)]
+
+
+def zeros_for(F: Any, v: Any) -> Any:
+    """Zeros like `v` (an array, tensor or Spec), on its device, as the namespace `F` computes them."""
+    if F is tensor_functions:
+        return F.zeros(v.shape, dtype=v.dtype, device=v.device if isinstance(v, Operand | Spec) else backend.device_of(v))
+    return F.zeros(v.shape, dtype=v.dtype)
 
 
 def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, DTypeError, GraphError, ShapeError
+from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
 from .op import ORDINARY, Mode, Op, Spec, argument_names, mode, scope, spec_of
 from .tensor import Tensor, bind, lift, sequence
 from .variable import INPUT, READ, Variable, leaf
@@ -104,7 +104,10 @@ class Graph:
                 raise GraphError(f"{self.name}: a node is listed twice", actual=repr(n), site=n.site)
             known.add(id(n))
             if n.inputs:
-                inferred = n.op.infer(*[spec_of(x.value) for x in n.inputs], **n.attrs)
+                try:
+                    inferred = n.op.infer(*[spec_of(x.value) for x in n.inputs], **n.attrs)
+                except TraceError:  # its shape depends on values: such nodes exist in recordings only
+                    continue
                 if _shapes(inferred) != _shapes(spec_of(n.value)):
                     raise GraphError(f"{self.name}: {n.op.name} has another type than its inputs say", expected=repr(inferred),
                                      actual=repr(spec_of(n.value)), site=n.site)  # fmt: skip

@@ -127,7 +127,7 @@ class Op:
             Un-broadcasting and dtype conversion of gradients happen centrally (`autodiff.fit`).
         saves: names of the inputs, and "y" for the result, whose *values* the rules read.
         numpy: `numpy(*arrays, **attrs)`, a more direct spelling of `run` for NumPy, where there is one (a bare ufunc).
-        into: `into(*arrays, out, **attrs)` computes into a given NumPy array; ufuncs do so by themselves.
+        into: `into(*arrays, out=buffer, **attrs)` computes into a given NumPy array; ufuncs do so by themselves.
         expression: for elementwise operations, the scalar expression in the input names, for code generators.
         latex, derivative: the formula, and the local derivative by input, with input names in braces.
         elementwise: each result element depends on the elements at the same (broadcast) position only.
@@ -365,7 +365,7 @@ def infer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         result = op.infer(*[spec_of(x.value) for x in inputs], **attrs)
     except Exception as error:
         raise explained(op, inputs, attrs, error) from None
-    if inputs and type(result) is Spec and result.device is not (device := inputs[0].device):
+    if inputs and type(result) is Spec and "device" not in attrs and result.device != (device := inputs[0].device):
         result = Spec(result.shape, result.dtype, device)
     return result
 

@@ -33,7 +33,13 @@ WEAK = {"weak": True}  # the attributes of a constant that was a Python number, 
 FREED: tuple = type("Freed", (tuple,), {"__repr__": lambda self: "<freed>"})()  # the inputs of a node after backward
 
 
-class Operators(Operand):
+if TYPE_CHECKING:
+    from .ops.methods import Methods as _Methods  # which attaches its methods to Operators when it is imported
+else:
+    _Methods = Operand
+
+
+class Operators(_Methods):
     """The operators and methods that `Tensor` and `Variable` share; each is the public function of the same meaning."""
 
     __slots__ = ()

@@ -1,7 +1,7 @@
 """Code: a graph as the text of a straight-line Python function.
 
 One statement for each operation, in the order of the schedule, commented with the result's type and the user's line.
-What can be computed into a buffer of the plan is (`add(x, w, m3)`); everything else is allocated by its operation. The
+What can be computed into a buffer of the plan is (`add(x, w, out=m3)`); everything else is allocated by its operation. The
 functions called are the operations' own `run`, so static mode computes what dynamic mode computes.
 """
 
@@ -68,7 +68,7 @@ def generate(
     Args:
         graph, order, plan: what to compute, in which order, where. Without a plan every operation allocates its result.
         call: operation -> function of arrays and attributes.
-        into: node -> `function(*arrays, out, **attrs)` that computes it into a buffer, or None.
+        into: node -> `function(*arrays, **attrs, out=buffer)` that computes it into a buffer, or None.
         donated: {id of a result: the input whose array it may overwrite}.
     """
     taken = {"make", "run"}
@@ -114,7 +114,7 @@ def generate(
         if writer is None:
             statement = f"{result} = {function_name(call(n.op), n.op.name)}({', '.join(arguments)})"
         else:
-            arguments.insert(len(n.inputs), result)
+            arguments.append(f"out={result}")
             if target is None:
                 buffers.append((result, n, offsets[id(n)]))
             statement = f"{function_name(writer, n.op.name)}({', '.join(arguments)})"

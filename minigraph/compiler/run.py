@@ -27,7 +27,7 @@ _number = count(1).__next__
 
 
 def writes_into(node: Tensor) -> Callable | None:
-    """The NumPy function that computes a node into a given buffer, `f(*arrays, out, **attrs)`; None if there is none."""
+    """The NumPy function that computes a node into a given buffer, `f(*arrays, **attrs, out=buffer)`; None if there is none."""
     if type(node.value) is tuple or node.op.view:
         return None
     if isinstance(node.op.numpy, np.ufunc):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree as pytree
-from ..autodiff import complete, follow, gradients
+from ..autodiff import complete, follow, gradients, zeros_for
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..graph import Graph
 from ..namespace import tensor_functions
@@ -431,7 +431,7 @@ def _scan_vjp(
     float_carry = [k for k in range(carried) if wanted[k]]
     float_rest = [k for k in range(carried + scanned, len(inputs)) if wanted[k]]
     float_out = [k for k in range(carried, outputs) if body.outputs[k].dtype.kind == "f"]
-    start = [g[k] for k in float_carry] + [F.zeros(inputs[k].shape, dtype=inputs[k].dtype) for k in float_rest]
+    start = [g[k] for k in float_carry] + [zeros_for(F, inputs[k]) for k in float_rest]
     g_past = [g[outputs + k] for k in float_carry] if past else []
     moving = [*kept, *xs, *[g[k] for k in float_out], *g_past]
     operands = [*start, *moving, *rest]
