@@ -27,7 +27,17 @@ def python(code, *options, env=None):
 
 def tracked(*patterns):
     """Files under version control, and those that are about to be."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *patterns]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+        *patterns,
+    ]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for name in sorted(filter(None, names.split("\0"))) if (path := ROOT / name).is_file()]
 
