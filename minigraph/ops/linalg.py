@@ -12,7 +12,6 @@ the 1.8 that a small product takes.
 from __future__ import annotations
 
 import math
-import string
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 _dot, _matmul = np.dot, np.matmul
-LETTERS = string.ascii_letters
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def rows(F: Any, x: Any) -> Any:
@@ -73,7 +72,7 @@ def _matmul_numpy(x1: Any, x2: Any) -> Any:
     return _matmul(x1, x2)
 
 
-def _matmul_into(x1: Any, x2: Any, out: Any) -> None:
+def _matmul_into(x1: Any, x2: Any, *, out: Any) -> None:
     if 0 < x1.ndim <= 2 and 0 < x2.ndim <= 2:
         _dot(x1, x2, out)
     else:
@@ -211,18 +210,17 @@ def _linear_numpy(x: Any, weight: Any, bias: Any = None) -> Any:
     return _linear_run(np, x, weight, bias)
 
 
-def _linear_into(x: Any, weight: Any, *rest: Any) -> None:
-    out = rest[-1]
+def _linear_into(x: Any, weight: Any, bias: Any = None, *, out: Any) -> None:
     if x.dtype != out.dtype or weight.dtype != out.dtype:  # BLAS computes in one dtype
-        out[...] = _linear_numpy(x, weight, *rest[:-1])
+        out[...] = _linear_numpy(x, weight, bias)
         return
     if x.ndim > 2:
         n = math.prod(x.shape[:-1])
         _dot(x.reshape(n, x.shape[-1]), weight.T, out.reshape(n, weight.shape[0]))
     else:
         _dot(x, weight.T, out)
-    if len(rest) == 2:
-        out += rest[0]
+    if bias is not None:
+        out += bias
 
 
 def _linear_grad_weight(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
