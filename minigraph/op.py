@@ -421,9 +421,10 @@ def explained(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any], error: Ex
     """Turn what an array library raised into an error that teaches.
 
     `infer` knows the relation that should have held and says so; what it has no objection to is reported with the
-    original message. Errors that already teach, and running out of memory, pass through.
+    original message. Errors that already teach, running out of memory, and warnings that were asked to be
+    errors pass through.
     """
-    if isinstance(error, MinigraphError | MemoryError):
+    if isinstance(error, MinigraphError | MemoryError | Warning | FloatingPointError):
         return error
     try:
         op.infer(*[spec_of(x.value) for x in inputs], **attrs)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 sequence = count(1).__next__  # every recorded node gets the next number: creation order is a topological order
 _new, _mode, _scope = object.__new__, mode.get, scope.get
 float_dtype = np.dtype("float32")  # what Python floats become
+UFUNCS = {"pow": np.power}  # operations whose `numpy` is a wrapper around the ufunc of their meaning
 WEAK = {"weak": True}  # the attributes of a constant that was a Python number, whose dtype gives way to that of tensors
 FREED: tuple = type("Freed", (tuple,), {"__repr__": lambda self: "<freed>"})()  # the inputs of a node after backward
 
@@ -142,10 +143,11 @@ class Operators(_Methods):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """`np.sin(tensor)` means `mg.sin(tensor)`."""
-        if method != "__call__" or kwargs or ufunc.__name__ not in OPS:
+        op = next((op for op in OPS.values() if ufunc in (op.numpy, UFUNCS.get(op.name))), None)
+        if method != "__call__" or kwargs or op is None:
             raise DTypeError(f"numpy.{ufunc.__name__} cannot take a tensor here", actual=f"method {method!r}, {kwargs}",
                              remedy=f"use the minigraph function, or {ufunc.__name__}(tensor.numpy()) for plain NumPy")  # fmt: skip
-        return bind(OPS[ufunc.__name__], *lift_all(*inputs))
+        return bind(op, *lift_all(*inputs))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.value.__dlpack__(**kwargs)

@@ -424,8 +424,7 @@ def _scatter_numpy(values: Any, *indices: Any, shape: Sequence[int], key: Key | 
     return y
 
 
-def _scatter_into(values: Any, *rest: Any, shape: Sequence[int], key: Key | None = None) -> None:
-    *indices, out = rest
+def _scatter_into(values: Any, *indices: Any, out: Any, shape: Sequence[int], key: Key | None = None) -> None:
     out.fill(0)
     _add_at(out, values, indices, key)
 

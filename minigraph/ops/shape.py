@@ -586,7 +586,7 @@ def _concat_samples(rng: np.random.Generator) -> Iterator:
 CONCAT = Op(
     "concat",
     run=lambda xp, *arrays, axis=0: xp.concatenate(_given(arrays), axis=axis),
-    into=lambda *arrays, axis=0: np.concatenate(arrays[:-1], axis, arrays[-1]),
+    into=lambda *arrays, out, axis=0: np.concatenate(arrays, axis, out),
     infer=_concat_infer,
     vjp=_concat_grad,
     samples=_concat_samples,
@@ -657,7 +657,7 @@ STACK = Op(
     "stack",
     run=lambda xp, *arrays, axis=0: xp.stack(_given(arrays), axis=axis),
     numpy=_stack_numpy,
-    into=lambda *arrays, axis=0: np.stack(arrays[:-1], axis, arrays[-1]),
+    into=lambda *arrays, out, axis=0: np.stack(arrays, axis, out),
     infer=_stack_infer,
     vjp=_stack_grad,
     samples=_stack_samples,
