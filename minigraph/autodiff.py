@@ -33,7 +33,9 @@ _by_creation = attrgetter("seq")
 # ---------------------------------------------------------------------------------------------------- the walk
 
 
-def history(roots: Sequence[Tensor], stop: frozenset[int] | set[int] = frozenset()) -> tuple[list[Tensor], list[Tensor]]:
+def history(
+    roots: Sequence[Tensor], stop: frozenset[int] | set[int] = frozenset()
+) -> tuple[list[Tensor], list[Tensor]]:
     """Every node that carries gradient into `roots`: (inner nodes, newest first; leaves). Does not look behind `stop`."""
     nodes, leaves = [], []
     seen = {id(t) for t in roots}
@@ -69,7 +71,12 @@ def freed(t: Tensor) -> GraphError:
 
 
 def pull_back(
-    nodes: Sequence[Tensor], cotangents: dict[int, Any], *, as_graph: bool, release: bool = False, hooks: Sequence[Any] = ()
+    nodes: Sequence[Tensor],
+    cotangents: dict[int, Any],
+    *,
+    as_graph: bool,
+    release: bool = False,
+    hooks: Sequence[Any] = (),
 ) -> None:
     """Carry `cotangents` (by `id` of the tensor) back through `nodes`, newest first; what reaches leaves stays in it.
 
@@ -144,7 +151,9 @@ def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
 def zeros_for(F: Any, v: Any) -> Any:
     """Zeros like `v` (an array, tensor or Spec), on its device, as the namespace `F` computes them."""
     if F is tensor_functions:
-        return F.zeros(v.shape, dtype=v.dtype, device=v.device if isinstance(v, Operand | Spec) else backend.device_of(v))
+        return F.zeros(
+            v.shape, dtype=v.dtype, device=v.device if isinstance(v, Operand | Spec) else backend.device_of(v)
+        )
     return F.zeros(v.shape, dtype=v.dtype)
 
 
@@ -219,7 +228,9 @@ def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
     else:
         start = lift(gradient, root)
         if start.shape != root.shape:
-            raise ShapeError("backward: gradient and tensor have the same shape", expected=f"{root.shape}", actual=f"{start.shape}")
+            raise ShapeError(
+                "backward: gradient and tensor have the same shape", expected=f"{root.shape}", actual=f"{start.shape}"
+            )
         if start.dtype != root.dtype:
             start = start.astype(root.dtype)
     return start if as_graph else start.value
@@ -278,7 +289,9 @@ class Region:
         self.structures = []
         for k in chosen:
             if not -len(args) <= k < len(args):
-                raise ArgumentError(f"{name}: argnums", expected=f"positions of the {len(args)} positional arguments", actual=f"{k}")
+                raise ArgumentError(
+                    f"{name}: argnums", expected=f"positions of the {len(args)} positional arguments", actual=f"{k}"
+                )
             leaves, structure = pytree.flatten(args[k])
             fresh = [self.prepare(name, k, x) for x in leaves]
             self.structures.append((structure, len(leaves)))
@@ -447,7 +460,11 @@ def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
         for y, c in zip(outputs, given, strict=True):
             c = lift(c, y)
             if c.shape != y.shape:
-                raise ShapeError(f"vjp of {name}: cotangent and result have the same shape", expected=f"{y.shape}", actual=f"{c.shape}")
+                raise ShapeError(
+                    f"vjp of {name}: cotangent and result have the same shape",
+                    expected=f"{y.shape}",
+                    actual=f"{c.shape}",
+                )
             checked.append(c)
         return region.pack(gradients(outputs, checked, region.targets))
 
@@ -469,12 +486,16 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
     given, structure = pytree.flatten(tuple(primals))
     directions, other = pytree.flatten(tuple(tangents))
     if structure != other:
-        raise ArgumentError("jvp: tangents have the structure of primals", actual=pytree.explain_difference(structure, other))
+        raise ArgumentError(
+            "jvp: tangents have the structure of primals", actual=pytree.explain_difference(structure, other)
+        )
     points = [lift(p) for p in given]
     directions = [lift(v, p) for v, p in zip(directions, points, strict=True)]
     for p, v in zip(points, directions, strict=True):
         if p.shape != v.shape:
-            raise ShapeError("jvp: each tangent has the shape of its primal", expected=f"{p.shape}", actual=f"{v.shape}")
+            raise ShapeError(
+                "jvp: each tangent has the shape of its primal", expected=f"{p.shape}", actual=f"{v.shape}"
+            )
     from .ops import zeros
 
     with modified(grad=True):
@@ -523,7 +544,9 @@ def jacobian(fn: Callable, argnums: int | Sequence[int] = 0) -> Callable:
         blocks = []
         for j, x in enumerate(region.targets):
             shape = y.shape + x.shape
-            blocks.append(reshape(stack([r[j] for r in rows]), shape) if rows else zeros(shape, dtype=x.dtype, device=x.device))
+            blocks.append(
+                reshape(stack([r[j] for r in rows]), shape) if rows else zeros(shape, dtype=x.dtype, device=x.device)
+            )
         return region.pack(blocks)
 
     differentiated.__name__ = f"jacobian_{getattr(fn, '__name__', 'function')}"
@@ -651,8 +674,21 @@ class Replay:
     """What a checkpoint remembers: the function, the tensors it used from outside, and the values of the variables that
     it assigned."""
 
-    def __init__(self, function: Callable, arguments: int, captured: Sequence[Tensor], before: dict[Variable, Tensor], first: list[Any] | None):
-        self.function, self.arguments, self.captured, self.before, self.first = function, arguments, captured, before, first
+    def __init__(
+        self,
+        function: Callable,
+        arguments: int,
+        captured: Sequence[Tensor],
+        before: dict[Variable, Tensor],
+        first: list[Any] | None,
+    ):
+        self.function, self.arguments, self.captured, self.before, self.first = (
+            function,
+            arguments,
+            captured,
+            before,
+            first,
+        )
         self.variables = {t.attrs["variable"]: t for t in captured if t.op is READ and t.attrs}
 
     def run(self, xp: Any, *arrays: Any) -> tuple[Any, ...]:

@@ -79,7 +79,9 @@ class Graph:
     def operations(self) -> tuple[Tensor, ...]:
         """The nodes that compute something: all but inputs, readings and constants."""
         given = {id(n) for n in self.inputs}
-        return tuple(n for n in self.nodes if n.inputs or (n.op is not None and n.op not in (READ, INPUT) and id(n) not in given))
+        return tuple(
+            n for n in self.nodes if n.inputs or (n.op is not None and n.op not in (READ, INPUT) and id(n) not in given)
+        )
 
     @property
     def constants(self) -> tuple[Tensor, ...]:
@@ -99,7 +101,9 @@ class Graph:
         for n in self.nodes:
             for x in n.inputs:
                 if id(x) not in known:
-                    raise GraphError(f"{self.name}: {n!r} uses a node that does not come before it", actual=repr(x), site=n.site)
+                    raise GraphError(
+                        f"{self.name}: {n!r} uses a node that does not come before it", actual=repr(x), site=n.site
+                    )
             if id(n) in known:
                 raise GraphError(f"{self.name}: a node is listed twice", actual=repr(n), site=n.site)
             known.add(id(n))
@@ -132,7 +136,11 @@ class Graph:
     def replay(self, args: Sequence[Tensor]) -> list[Tensor]:
         """`__call__` on a list of tensors, always returning a list."""
         if len(args) != len(self.inputs):
-            raise ArgumentError(f"{self.name}: number of inputs", expected=f"{len(self.inputs)}: {self.signature()}", actual=f"{len(args)}")
+            raise ArgumentError(
+                f"{self.name}: number of inputs",
+                expected=f"{len(self.inputs)}: {self.signature()}",
+                actual=f"{len(args)}",
+            )
         for x, given in zip(self.inputs, args, strict=True):
             fits(self.name, x, given)
         found = {id(n): t for n, t in zip(self.inputs, args, strict=True)}
@@ -140,7 +148,9 @@ class Graph:
             if id(n) in found:
                 continue
             if n.op is READ:
-                found[id(n)] = n.attrs["variable"].read() if "variable" in n.attrs else n.attrs["gradient"].variable.grad
+                found[id(n)] = (
+                    n.attrs["variable"].read() if "variable" in n.attrs else n.attrs["gradient"].variable.grad
+                )
             elif n.inputs or n.op is not None:
                 token = scope.set(n.scope)
                 try:
@@ -172,7 +182,9 @@ class Graph:
         from .trace import Program
 
         if self._recorder is not None:
-            raise GraphError(f"{self.name}.run: the graph is still being built", remedy="call run after the `with` block")
+            raise GraphError(
+                f"{self.name}.run: the graph is still being built", remedy="call run after the `with` block"
+            )
         single = isinstance(outputs, Tensor)
         wanted = (outputs,) if single else self.outputs if outputs is None else tuple(outputs)
         known = {id(n) for n in self.nodes}
@@ -195,7 +207,9 @@ class Graph:
         for k, v in feeds.items():
             node = names.get(k) if isinstance(k, str) else k
             if node is None or all(node is not x for x in self.inputs):
-                raise ArgumentError(f"{self.name}.run: {k!r} is not a placeholder of this graph", expected=self.signature())
+                raise ArgumentError(
+                    f"{self.name}.run: {k!r} is not a placeholder of this graph", expected=self.signature()
+                )
             value = lift(v, node)
             fits(self.name, node, value)
             given[id(node)] = value.value
@@ -220,7 +234,9 @@ class Graph:
         mode.reset(self._token)
         trace, self._recorder = self._recorder, None
         if kind is None:
-            used = {id(x) for n in trace.nodes for x in n.inputs} | {id(t) for t in trace.assigns.values() if t is not None}
+            used = {id(x) for n in trace.nodes for x in n.inputs} | {
+                id(t) for t in trace.assigns.values() if t is not None
+            }
             built = trace.graph([n for n in trace.nodes if id(n) not in used])
             self.nodes, self.inputs, self.outputs = built.nodes, built.inputs, built.outputs
             self.reads, self.assigns = built.reads, built.assigns
@@ -283,7 +299,9 @@ def text(graph: Graph, limit: int = 200) -> str:
                 v = f"<graph {v.name}>"
             attrs.append(f"{k}={v}")
         call = f"{names[id(n)]} = {n.op.name}({', '.join([names[id(x)] for x in n.inputs] + attrs)})"
-        where = "  ".join(filter(None, [str(n.scope) if n.scope else "", str(n.site) if n.site and not n.site.in_doctest else ""]))
+        where = "  ".join(
+            filter(None, [str(n.scope) if n.scope else "", str(n.site) if n.site and not n.site.in_doctest else ""])
+        )
         rows.append((call, type_text(n), where))
     width, types = max((len(r[0]) for r in rows), default=0), max((len(r[1]) for r in rows), default=0)
     lines = [f"{graph.name}({graph.signature()})"]
@@ -321,13 +339,19 @@ def _shapes(spec: Any) -> Any:
 def fits(name: str, placeholder: Tensor, given: Tensor) -> None:
     """Raise unless `given` has the shape and dtype of `placeholder`."""
     if given.shape != placeholder.shape:
-        raise ShapeError(f"{name}: input {placeholder.name or ''} has another shape", expected=f"{placeholder.shape}", actual=f"{given.shape}")
+        raise ShapeError(
+            f"{name}: input {placeholder.name or ''} has another shape",
+            expected=f"{placeholder.shape}",
+            actual=f"{given.shape}",
+        )
     if given.dtype != placeholder.dtype:
         raise DTypeError(f"{name}: input {placeholder.name or ''} has another dtype", expected=f"{placeholder.dtype}",
                          actual=f"{given.dtype}", remedy=f"value.astype(mg.{placeholder.dtype})")  # fmt: skip
 
 
-def placeholder(shape: Sequence[int], dtype: Any = "float32", *, name: str | None = None, requires_grad: bool = False) -> Tensor:
+def placeholder(
+    shape: Sequence[int], dtype: Any = "float32", *, name: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """An input of the graph that is being built by hand; its value is given to `graph.run`. See `mg.Graph`.
 
     Raises:
@@ -339,11 +363,20 @@ def placeholder(shape: Sequence[int], dtype: Any = "float32", *, name: str | Non
     return now.recorder.input(Spec(shape, dtype), name=name, requires_grad=requires_grad)
 
 
-def copy_node(node: Tensor, inputs: Sequence[Tensor], *, op: Op | None = None, attrs: dict[str, Any] | None = None) -> Tensor:
+def copy_node(
+    node: Tensor, inputs: Sequence[Tensor], *, op: Op | None = None, attrs: dict[str, Any] | None = None
+) -> Tensor:
     """The same operation on other inputs (of the same types), keeping the user's line, scope and name."""
     t = object.__new__(Tensor)
     t.value, t.op, t.inputs, t.attrs = node.value, op or node.op, tuple(inputs), node.attrs if attrs is None else attrs
-    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = node.requires_grad, node.scope, node.site, node.name, sequence(), None
+    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = (
+        node.requires_grad,
+        node.scope,
+        node.site,
+        node.name,
+        sequence(),
+        None,
+    )
     return t
 
 

@@ -169,7 +169,9 @@ class Op:
                 f"op {name!r} exists already", remedy="choose another name: a catalogue op is never replaced"
             )
         parameters = list(inspect.signature(run).parameters.values())[1:]
-        self.arguments = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD)
+        self.arguments = tuple(
+            p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD
+        )
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.name, self.run, self.infer = name, run, infer or infer_by_running(run)
         self.vjp, self.saves = (vjp if vjp is None or callable(vjp) else tuple(vjp)), tuple(saves)

@@ -121,7 +121,9 @@ class Operators(_Methods):
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iub" or self.shape != ():
-            raise DTypeError("only a 0-d integer tensor can be used as an index or a size", actual=repr(spec_of(self.value)))
+            raise DTypeError(
+                "only a 0-d integer tensor can be used as an index or a size", actual=repr(spec_of(self.value))
+            )
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -411,7 +413,9 @@ def lift_all(*values: Any) -> list[Tensor]:
     return [x if type(x) is Tensor else lift(x, like) for x in tensors]
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, name: str | None = None
+) -> Tensor:
     """Make a tensor from numbers, nested lists, a NumPy array or another tensor. The data are copied.
 
     Python floats become float32, ints int64; arrays keep their dtype.

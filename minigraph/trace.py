@@ -79,7 +79,10 @@ class Recorder:
             self.used_up.update(ids)
 
     def graph(
-        self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] = (), captured: list[tuple[Tensor, Tensor]] | None = None
+        self,
+        outputs: Sequence[Tensor],
+        inputs: Sequence[Tensor] = (),
+        captured: list[tuple[Tensor, Tensor]] | None = None,
     ) -> Graph:
         """The recorded nodes as a Graph. `captured` collects symbolic tensors of an enclosing trace, each with the new
         input that stands for it; tensors with values that were made outside become constants."""
@@ -115,13 +118,21 @@ class Recorder:
             order.append(swapped[id(n)])
         ends = [settle(t) if id(t) not in own else swapped[id(t)] for t in outputs]
         assigns = {
-            cell: None if t is None else swapped[id(t)] if id(t) in own else settle(t) for cell, t in self.assigns.items()
+            cell: None if t is None else swapped[id(t)] if id(t) in own else settle(t)
+            for cell, t in self.assigns.items()
         }
         start = [*(inputs or getattr(self, "inputs", ())), *[t for _, t in captured or ()]]
         reads = {cell: t for cell, t in self.reads.items() if t is not None}
         first = [*start, *reads.values()]
         early = {id(t) for t in first}
-        return Graph([*first, *[n for n in order if id(n) not in early]], start, ends, reads=reads, assigns=assigns, name=self.name)
+        return Graph(
+            [*first, *[n for n in order if id(n) not in early]],
+            start,
+            ends,
+            reads=reads,
+            assigns=assigns,
+            name=self.name,
+        )
 
 
 class Trace(Recorder):
@@ -182,7 +193,7 @@ class Trace(Recorder):
         return tuple(astype(x, dtype) if id(x) in self.weak else x for x in inputs)
 
 
-class record:  # noqa: N801 - used like a function
+class record:
     """Record a dynamic run: a context manager that gives the graph of everything computed inside.
 
     Unlike the history that gradients need, a recording holds every operation and keeps its nodes readable after
@@ -213,7 +224,13 @@ class record:  # noqa: N801 - used like a function
         used = {id(x) for n in r.nodes for x in n.inputs}
         built = r.graph([n for n in r.nodes if id(n) not in used])
         g = self.target
-        g.nodes, g.inputs, g.outputs, g.reads, g.assigns = built.nodes, built.inputs, built.outputs, built.reads, built.assigns
+        g.nodes, g.inputs, g.outputs, g.reads, g.assigns = (
+            built.nodes,
+            built.inputs,
+            built.outputs,
+            built.reads,
+            built.assigns,
+        )
         g.reads = {n.attrs["variable"]: n for n in g.nodes if n.op is READ and "variable" in n.attrs}
 
 
@@ -317,11 +334,13 @@ def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
             continue
         seen.add(id(f))
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
+
             def content(cell: Any = cell) -> Any:
                 try:
                     return cell.cell_contents
                 except ValueError:
                     return MISSING
+
             found.append((name, content))
         for name in global_names(code):
             if name in f.__globals__:
@@ -358,7 +377,11 @@ def attribute_guards(description: str, owner: Any) -> list[Guard]:
     for key, value in list(getattr(owner, "__dict__", {}).items()):
         old = snapshot(value)
         if key not in own_business and old is not MISSING and type(old) is not Tensor:
-            guards.append(Guard(f"{description}.{key}", lambda owner=owner, key=key: snapshot(owner.__dict__.get(key, MISSING)), old))
+            guards.append(
+                Guard(
+                    f"{description}.{key}", lambda owner=owner, key=key: snapshot(owner.__dict__.get(key, MISSING)), old
+                )
+            )
     return guards
 
 
@@ -370,7 +393,9 @@ def guards_of(fn: Callable) -> list[Guard]:
         old = snapshot(value)
         if old is not MISSING:
             guards.append(Guard(description, lambda get=get: snapshot(get()), old))
-        elif hasattr(value, "__dict__") and not isinstance(value, type | types.FunctionType | types.ModuleType | Operand):
+        elif hasattr(value, "__dict__") and not isinstance(
+            value, type | types.FunctionType | types.ModuleType | Operand
+        ):
             if id(value) not in objects and not isinstance(value, Compiled):
                 objects.add(id(value))
                 guards += attribute_guards(description.removeprefix("global "), value)
@@ -415,7 +440,9 @@ def argument(x: Any, position: int, compiled: Compiled, args: Any, kwargs: Any) 
     if kind is np.ndarray or isinstance(x, np.generic):
         if x.dtype.kind not in "biuf":
             name = compiled.labels(args, kwargs)[position]
-            raise ArgumentError(f"{compiled.name}: argument {name} is not an array of numbers", actual=f"dtype {x.dtype}")
+            raise ArgumentError(
+                f"{compiled.name}: argument {name} is not an array of numbers", actual=f"dtype {x.dtype}"
+            )
         return Argument("tensor", (x.shape, x.dtype, backend.cpu, False)), x
     if kind is float:
         return Argument("float", None), np.float64(x)
@@ -561,7 +588,8 @@ class Version:
         else:
             results = [Tensor(a) for a in program.run(inputs)]
         filled = [
-            results[v] if kind == "tensor" else float(results[v].value) if kind == "float" else v for kind, v in self.template
+            results[v] if kind == "tensor" else float(results[v].value) if kind == "float" else v
+            for kind, v in self.template
         ]
         return pytree.unflatten(self.out_structure, filled)
 
@@ -577,7 +605,10 @@ class Version:
             cell.store(t.value)
         for cell in self.program.executable.cleared:
             cell.store(None)
-        return [t if d or not t.requires_grad else Tensor(t.value) for t, d in zip(results[:n], self.differentiable, strict=True)]
+        return [
+            t if d or not t.requires_grad else Tensor(t.value)
+            for t, d in zip(results[:n], self.differentiable, strict=True)
+        ]
 
 
 class Compiled:
@@ -691,7 +722,9 @@ class Compiled:
 
     def _last(self) -> Version:
         if self.last is None:
-            raise GraphError(f"{self.name} has not been called yet", remedy=f"call it once, or use {self.name}.trace(*args)")
+            raise GraphError(
+                f"{self.name} has not been called yet", remedy=f"call it once, or use {self.name}.trace(*args)"
+            )
         return self.last
 
     @property
@@ -747,7 +780,9 @@ def parameter_names(fn: Callable) -> list[str]:
         return []
 
 
-def compile(fn: Callable | None = None, *, static_argnames: Sequence[str] | str = (), passes: Sequence[Any] | None = None) -> Any:  # noqa: A001
+def compile(
+    fn: Callable | None = None, *, static_argnames: Sequence[str] | str = (), passes: Sequence[Any] | None = None
+) -> Any:
     """Static mode for a function: trace it once per signature, optimise, and run generated code from then on.
 
     The function may be pure, or a whole imperative training step. Tensors, NumPy arrays and Python floats among the

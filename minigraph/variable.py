@@ -53,7 +53,9 @@ class Variable(Operators):
     (Variable(1, dtype=int64, name='counter'), tensor(0, dtype=int64))
     """
 
-    def __init__(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, name: str | None = None):
+    def __init__(
+        self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, name: str | None = None
+    ):
         self.name = name
         self._requires_grad = requires_grad
         self._grad: Any = None

@@ -57,7 +57,9 @@ instruction = st.one_of(
     st.tuples(st.sampled_from(sorted(BINARY)), st.integers(0, 30), st.integers(0, 30)),
 )
 programs = st.tuples(
-    st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3), st.lists(instruction, min_size=1, max_size=12), st.integers(0, 2**32 - 1)
+    st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3),
+    st.lists(instruction, min_size=1, max_size=12),
+    st.integers(0, 2**32 - 1),
 )
 
 

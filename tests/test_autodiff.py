@@ -42,11 +42,13 @@ def test_hessian_of_rosenbrock(mode):
     x = f64(3, seed=1)
     a, b, _ = x.numpy()
     c = x.numpy()
-    closed = np.array([
-        [1200 * a**2 - 400 * b + 2, -400 * a, 0],
-        [-400 * a, 202 + 1200 * b**2 - 400 * c[2], -400 * b],
-        [0, -400 * b, 200],
-    ])
+    closed = np.array(
+        [
+            [1200 * a**2 - 400 * b + 2, -400 * a, 0],
+            [-400 * a, 202 + 1200 * b**2 - 400 * c[2], -400 * b],
+            [0, -400 * b, 200],
+        ]
+    )
     np.testing.assert_allclose(mode(mg.hessian(rosenbrock))(x).numpy(), closed, rtol=1e-10)
 
 

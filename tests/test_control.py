@@ -51,7 +51,9 @@ def test_scan_is_a_recurrent_network():
     w, xs = mg.tensor(rng.normal(size=(3, 3)) * 0.5), mg.tensor(rng.normal(size=(6, 3)))
 
     def f(w):
-        h, ys = mg.scan(lambda h, x: ((h2 := mg.tanh(w @ h + x)), {"h": h2, "s": h2.sum()}), mg.zeros(3, dtype="float64"), xs)
+        h, ys = mg.scan(
+            lambda h, x: ((h2 := mg.tanh(w @ h + x)), {"h": h2, "s": h2.sum()}), mg.zeros(3, dtype="float64"), xs
+        )
         return (ys["h"] ** 2).sum() + h.sum() + ys["s"][0]
 
     h, total, first = np.zeros(3), 0.0, None
@@ -79,7 +81,11 @@ def test_scan_in_reverse_and_by_length():
 
 
 def test_while_loop_whose_length_depends_on_the_data():
-    f = lambda x: mg.while_loop(lambda s: (s["x"] ** 2).sum() < 100.0, lambda s: {"x": s["x"] ** 2 * 1.1, "n": s["n"] + 1}, {"x": x, "n": mg.tensor(0)})  # noqa: E731, E501
+    f = lambda x: mg.while_loop(
+        lambda s: (s["x"] ** 2).sum() < 100.0,
+        lambda s: {"x": s["x"] ** 2 * 1.1, "n": s["n"] + 1},
+        {"x": x, "n": mg.tensor(0)},
+    )  # noqa: E731, E501
     x = x64(1.5, 1.2)
     assert f(x)["n"].item() == mg.compile(f)(x)["n"].item() > 1
     both(lambda x: f(x)["x"].sum(), x)
@@ -137,8 +143,16 @@ def test_nested_graphs_are_part_of_the_graph():
         (lambda x: mg.cond(x.sum() > 0, lambda x: x, lambda x: x[:1], x), ShapeError, "same shapes"),
         (lambda x: mg.cond(x.sum() > 0, lambda x: x, lambda x: (x, x), x), ArgumentError, "same structure"),
         (lambda x: mg.cond(x > 0, lambda x: x, lambda x: x, x), ShapeError, r"single truth value(.|\n)*mg.any"),
-        (lambda x: mg.while_loop(lambda x: x.sum() > 0, lambda x: x[:1], x), ShapeError, "shapes and dtypes it was given"),
-        (lambda x: mg.scan(lambda c, x: (c.astype("int64"), None), mg.tensor(0.0), x), ShapeError, "shapes and dtypes it was given"),
+        (
+            lambda x: mg.while_loop(lambda x: x.sum() > 0, lambda x: x[:1], x),
+            ShapeError,
+            "shapes and dtypes it was given",
+        ),
+        (
+            lambda x: mg.scan(lambda c, x: (c.astype("int64"), None), mg.tensor(0.0), x),
+            ShapeError,
+            "shapes and dtypes it was given",
+        ),
         (lambda x: mg.scan(lambda c, x: c, mg.tensor(0.0), x), ArgumentError, "must return a pair"),
         (lambda x: mg.scan(lambda c, x: (c, x), mg.tensor(0.0)), ArgumentError, "how many steps"),
         (lambda x: mg.scan(lambda c, x: (c, x), mg.tensor(0.0), x, length=7), ShapeError, "must agree"),

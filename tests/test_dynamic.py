@@ -138,7 +138,9 @@ def test_a_recording_holds_everything_and_survives_backward():
         with pytest.raises(mg.errors.GraphError, match="freed"):
             loss.backward()
     assert [n.op.name for n in g.operations] == ["sin", "multiply", "sum"]
-    assert unused in g.outputs and g.nodes[-1].site.function == "test_a_recording_holds_everything_and_survives_backward"
+    assert (
+        unused in g.outputs and g.nodes[-1].site.function == "test_a_recording_holds_everything_and_survives_backward"
+    )
     assert "multiply" in str(g) and not any(n.is_symbolic for n in g.nodes)
     assert float(g.replay([])[1].item()) == 5.0
 

@@ -38,7 +38,9 @@ def test_a_while_loop_on_a_value():
     refused(f, x, match="mg.while_loop")
 
 
-@pytest.mark.parametrize("leave", [float, int, lambda t: t.item(), lambda t: t.numpy(), lambda t: np.asarray(t), lambda t: t.tolist()])
+@pytest.mark.parametrize(
+    "leave", [float, int, lambda t: t.item(), lambda t: t.numpy(), lambda t: np.asarray(t), lambda t: t.tolist()]
+)
 def test_leaving_for_python_or_numpy(leave):
     refused(lambda x: x * leave(x.sum()), x, match="has no value yet")
 
@@ -75,7 +77,9 @@ def test_a_symbolic_tensor_that_leaves_the_trace():
 
 def test_a_list_that_is_appended_to():
     losses = []
-    refused(lambda x: losses.append(x.sum()), x, match=r"changes losses while it is traced(.|\n)*\[\] became something else")
+    refused(
+        lambda x: losses.append(x.sum()), x, match=r"changes losses while it is traced(.|\n)*\[\] became something else"
+    )
 
 
 def test_a_number_in_the_closure_that_changes():

@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
+from programs import programs, run
 
 import minigraph as mg
 from minigraph.compiler import default_passes
 from minigraph.compiler.passes import algebra
-from programs import programs, run
 
 EXAMPLES = int(os.environ.get("MINIGRAPH_PROGRAMS", "150"))
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -29,7 +29,11 @@ def differences(program, passes=None):
         for name, g in (("without passes", plain), ("with all passes", full)):
             v, d = g(*xs)
             for k, (a, b) in enumerate(zip([value, *gradient], [v, *d], strict=True)):
-                if a.dtype != b.dtype or a.shape != b.shape or not np.allclose(a.numpy(), b.numpy(), rtol=2e-5, atol=2e-5):
+                if (
+                    a.dtype != b.dtype
+                    or a.shape != b.shape
+                    or not np.allclose(a.numpy(), b.numpy(), rtol=2e-5, atol=2e-5)
+                ):
                     found.append(f"{name}: result {k} is {b!r} instead of {a!r}")
     for g in (plain, full):
         g.graph.check()
@@ -57,13 +61,19 @@ def test_random_programs_have_the_gradient_that_finite_differences_have(program)
     gradient = mg.grad(f, tuple(range(len(inputs))))(*inputs)
     direction = [rng.normal(size=shape) for shape in shapes]
     eps = 1e-6
-    up, down = (f(*[mg.tensor(x.numpy() + s * eps * d) for x, d in zip(inputs, direction, strict=True)]).item() for s in (1, -1))
+    up, down = (
+        f(*[mg.tensor(x.numpy() + s * eps * d) for x, d in zip(inputs, direction, strict=True)]).item() for s in (1, -1)
+    )
     along = sum(float((g.numpy() * d).sum()) for g, d in zip(gradient, direction, strict=True))
     assert (up - down) / (2 * eps) == pytest.approx(along, rel=1e-4, abs=1e-5)
 
 
 PROBES = [
-    ([(3,), (3, 3)], [("sin", 0), ("minus_negative", 0, 1), ("divide", 1, 0), ("multiply", 1, 2), ("matmul", 1, 1), ("add", 3, 4)], 1),
+    (
+        [(3,), (3, 3)],
+        [("sin", 0), ("minus_negative", 0, 1), ("divide", 1, 0), ("multiply", 1, 2), ("matmul", 1, 1), ("add", 3, 4)],
+        1,
+    ),
     ([(3, 3)], [("transposed", 0), ("over_four", 1), ("subtract", 0, 1), ("sum_rows", 0), ("tanh", 2)], 2),
 ]
 

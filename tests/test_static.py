@@ -226,7 +226,12 @@ def test_everything_is_on_show():
     with pytest.raises(GraphError, match="has not been called yet"):
         _ = f.graph
     f(data(2))
-    assert [s.name for s in f.passes] == ["fold_constants", "simplify", "eliminate_common_subexpressions", "eliminate_dead_code"]
+    assert [s.name for s in f.passes] == [
+        "fold_constants",
+        "simplify",
+        "eliminate_common_subexpressions",
+        "eliminate_dead_code",
+    ]
     assert all(s.after is t.before for s, t in zip(f.passes, f.passes[1:], strict=False))
     assert {c.rule for s in f.passes for c in s.changes} >= {"x * 1 -> x", "equal expressions -> one"}
     assert len(f.optimized.operations) == 3 < len(f.graph.operations)

@@ -19,7 +19,18 @@ import numpy as np
 from ..errors import DeviceError, DTypeError
 from .philox import random_bits
 
-__all__ = ["Backend", "Device", "backend_of", "backends", "cpu", "device", "device_of", "random_bits", "synchronize", "transfer"]
+__all__ = [
+    "Backend",
+    "Device",
+    "backend_of",
+    "backends",
+    "cpu",
+    "device",
+    "device_of",
+    "random_bits",
+    "synchronize",
+    "transfer",
+]
 
 
 class Device(NamedTuple):

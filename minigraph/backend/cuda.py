@@ -14,7 +14,9 @@ def _cupy() -> Any:
         import cupy
     except ImportError as error:
         raise DeviceError(
-            "device: CuPy is not installed", actual=str(error), remedy='pip install "minigraph[cuda13]" (for CUDA 13), or use device("cpu")'
+            "device: CuPy is not installed",
+            actual=str(error),
+            remedy='pip install "minigraph[cuda13]" (for CUDA 13), or use device("cpu")',
         ) from None
     return cupy
 
@@ -25,9 +27,13 @@ def check(index: int) -> None:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError("device: this machine has no usable NVIDIA GPU", actual=str(error), remedy='use device("cpu")') from None
+        raise DeviceError(
+            "device: this machine has no usable NVIDIA GPU", actual=str(error), remedy='use device("cpu")'
+        ) from None
     if index >= count:
-        raise DeviceError(f"device: there is no GPU number {index}", expected=f"0 to {count - 1}", actual=f"cuda:{index}")
+        raise DeviceError(
+            f"device: there is no GPU number {index}", expected=f"0 to {count - 1}", actual=f"cuda:{index}"
+        )
 
 
 def make_backend() -> Any:
@@ -44,4 +50,6 @@ def make_backend() -> Any:
         with cupy.cuda.Device(device.index):
             cupy.cuda.get_current_stream().synchronize()
 
-    return Backend("cuda", cupy, (cupy.ndarray,), lambda a: Device("cuda", a.device.id), cupy.asnumpy, from_numpy, synchronize)
+    return Backend(
+        "cuda", cupy, (cupy.ndarray,), lambda a: Device("cuda", a.device.id), cupy.asnumpy, from_numpy, synchronize
+    )

@@ -22,26 +22,202 @@ from typing import Any
 
 import numpy as np
 
-ELEMENTWISE = """
-    abs absolute add subtract multiply divide true_divide floor_divide remainder mod negative positive power square sqrt
-    cbrt reciprocal exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh
-    arccosh arctanh hypot maximum minimum fmax fmin floor ceil rint trunc sign signbit copysign isnan isinf isfinite
-    equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not logical_xor bitwise_and
-    bitwise_or bitwise_xor invert left_shift right_shift logaddexp ldexp frexp nextafter
-""".split()
-REDUCTIONS = "sum prod mean var std max min amax amin argmax argmin any all cumsum cumprod count_nonzero".split()
-OTHERS = """
-    array asarray ascontiguousarray asfortranarray zeros ones full empty zeros_like ones_like full_like empty_like arange
-    linspace eye identity tri tril triu diag diagonal trace where clip round around nan_to_num reshape ravel transpose
-    swapaxes moveaxis expand_dims squeeze broadcast_to broadcast_arrays concatenate stack split flip roll tile repeat pad
-    take take_along_axis nonzero flatnonzero argwhere searchsorted sort argsort unique bincount matmul dot vdot tensordot
-    einsum inner outer kron copyto may_share_memory shares_memory result_type from_dlpack atleast_1d meshgrid isclose
-    allclose array_equal put_along_axis
-""".split()
-CONSTANTS = """
-    pi e inf nan newaxis float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ dtype floating
-    integer bool ndim shape issubdtype finfo iinfo promote_types
-""".split()
+ELEMENTWISE = [
+    "abs",
+    "absolute",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "true_divide",
+    "floor_divide",
+    "remainder",
+    "mod",
+    "negative",
+    "positive",
+    "power",
+    "square",
+    "sqrt",
+    "cbrt",
+    "reciprocal",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "arctan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "hypot",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "floor",
+    "ceil",
+    "rint",
+    "trunc",
+    "sign",
+    "signbit",
+    "copysign",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+    "logical_xor",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "invert",
+    "left_shift",
+    "right_shift",
+    "logaddexp",
+    "ldexp",
+    "frexp",
+    "nextafter",
+]
+REDUCTIONS = [
+    "sum",
+    "prod",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "cumsum",
+    "cumprod",
+    "count_nonzero",
+]
+OTHERS = [
+    "array",
+    "asarray",
+    "ascontiguousarray",
+    "asfortranarray",
+    "zeros",
+    "ones",
+    "full",
+    "empty",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty_like",
+    "arange",
+    "linspace",
+    "eye",
+    "identity",
+    "tri",
+    "tril",
+    "triu",
+    "diag",
+    "diagonal",
+    "trace",
+    "where",
+    "clip",
+    "round",
+    "around",
+    "nan_to_num",
+    "reshape",
+    "ravel",
+    "transpose",
+    "swapaxes",
+    "moveaxis",
+    "expand_dims",
+    "squeeze",
+    "broadcast_to",
+    "broadcast_arrays",
+    "concatenate",
+    "stack",
+    "split",
+    "flip",
+    "roll",
+    "tile",
+    "repeat",
+    "pad",
+    "take",
+    "take_along_axis",
+    "nonzero",
+    "flatnonzero",
+    "argwhere",
+    "searchsorted",
+    "sort",
+    "argsort",
+    "unique",
+    "bincount",
+    "matmul",
+    "dot",
+    "vdot",
+    "tensordot",
+    "einsum",
+    "inner",
+    "outer",
+    "kron",
+    "copyto",
+    "may_share_memory",
+    "shares_memory",
+    "result_type",
+    "from_dlpack",
+    "atleast_1d",
+    "meshgrid",
+    "isclose",
+    "allclose",
+    "array_equal",
+    "put_along_axis",
+]
+CONSTANTS = [
+    "pi",
+    "e",
+    "inf",
+    "nan",
+    "newaxis",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool_",
+    "dtype",
+    "floating",
+    "integer",
+    "bool",
+    "ndim",
+    "shape",
+    "issubdtype",
+    "finfo",
+    "iinfo",
+    "promote_types",
+]
 UFUNCS_WITH_AT = ("add", "maximum", "minimum", "subtract")
 
 
@@ -55,13 +231,17 @@ class StrictArray:
         self._array = array
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, ufunc: Any, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"numpy.{ufunc.__name__} called on an array of another module: use the module given to `run`")
 
     def __array_function__(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"numpy.{function.__name__} called on an array of another module: use the module given to `run`")
+        raise TypeError(
+            f"numpy.{function.__name__} called on an array of another module: use the module given to `run`"
+        )
 
     def get(self) -> np.ndarray:
         """A NumPy copy."""
@@ -145,7 +325,9 @@ def strict(function: Callable, name: str) -> Callable:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if name in REDUCTIONS and ("where" in kwargs or "initial" in kwargs):
-            raise TypeError(f"{name}() got an unexpected keyword argument: CuPy's reductions take no where and no initial")
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument: CuPy's reductions take no where and no initial"
+            )
         return result(function(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()}))
 
     call.__name__ = name
@@ -227,20 +409,72 @@ def _forward_attributes() -> None:
     """Give StrictArray the attributes, methods and operators of an array, each through `operand` and `result`."""
     for name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"):
         setattr(StrictArray, name, property(lambda self, name=name: getattr(self._array, name)))
-    methods = """astype reshape ravel flatten copy sum prod max min mean var std any all argmax argmin argsort cumsum
-        transpose swapaxes squeeze view take repeat dot round clip nonzero diagonal trace fill""".split()
+    methods = [
+        "astype",
+        "reshape",
+        "ravel",
+        "flatten",
+        "copy",
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "mean",
+        "var",
+        "std",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+        "argsort",
+        "cumsum",
+        "transpose",
+        "swapaxes",
+        "squeeze",
+        "view",
+        "take",
+        "repeat",
+        "dot",
+        "round",
+        "clip",
+        "nonzero",
+        "diagonal",
+        "trace",
+        "fill",
+    ]
     for name in methods:
+
         def method(self: Any, *args: Any, name: str = name, **kwargs: Any) -> Any:
             return strict(getattr(self._array, name), name)(*args, **kwargs)
 
         setattr(StrictArray, name, method)
-    operators = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
-    for name in [*operators, *[f"r{n}" for n in operators], *"lt le eq ne gt ge neg pos abs invert".split()]:
+    operators = [
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "matmul",
+        "and",
+        "or",
+        "xor",
+        "lshift",
+        "rshift",
+    ]
+    for name in [
+        *operators,
+        *[f"r{n}" for n in operators],
+        *["lt", "le", "eq", "ne", "gt", "ge", "neg", "pos", "abs", "invert"],
+    ]:
+
         def operator(self: Any, *others: Any, name: str = f"__{name}__") -> Any:
             return result(getattr(self._array, name)(*[operand(x) for x in others]))
 
         setattr(StrictArray, f"__{name}__", operator)
     for name in operators:
+
         def in_place(self: Any, other: Any, name: str = f"__i{name}__") -> Any:
             getattr(self._array, name)(operand(other))
             return self

@@ -25,7 +25,9 @@ HEAD = 2  # lines before the first statement: `def make(...)` and `def run(...)`
 class Code:
     """Generated code: its text, the names it refers to, and which node each line computes."""
 
-    def __init__(self, source: str, names: dict[str, Any], lines: dict[int, Tensor], buffers: list[tuple[str, Tensor, int]]):
+    def __init__(
+        self, source: str, names: dict[str, Any], lines: dict[int, Tensor], buffers: list[tuple[str, Tensor, int]]
+    ):
         self.source, self.names, self.lines, self.buffers = source, names, lines, buffers
         self.file = ""  # the name under which the text is known to tracebacks and debuggers
 

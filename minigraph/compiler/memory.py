@@ -93,7 +93,13 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
         for x in n.inputs:
             o = owner_of(x, owners)
             same = o is x and type(x.value) is Spec and x.shape == n.shape and x.dtype == n.dtype
-            if same and id(o) in planned and id(o) not in forever and id(o) in position and ends[id(o)] == position[key]:
+            if (
+                same
+                and id(o) in planned
+                and id(o) not in forever
+                and id(o) in position
+                and ends[id(o)] == position[key]
+            ):
                 taken_over[key], root = o, first[id(o)]
                 first[key] = root
                 chain_end[id(root)] = end

@@ -78,7 +78,7 @@ class Executable:
         file = code.file = f"<minigraph {self.graph.name} {_number()}>"
         names = dict(code.names)
         linecache.cache[file] = (len(code.source), None, code.source.splitlines(True), file)
-        exec(compile(code.source, file, "exec"), names)  # noqa: S102 - the text was written by `generate`, from no user text
+        exec(compile(code.source, file, "exec"), names)
         self._make[xp], self._stock[xp], self._code[xp] = names["make"], deque(), code
         return code
 
@@ -119,7 +119,9 @@ class Executable:
             return error
         better = explained(node.op, node.inputs, node.attrs, error)
         if hasattr(better, "site") and node.site is not None:
-            better = type(better)(better.what, expected=better.expected, actual=better.actual, remedy=better.remedy, site=node.site)
+            better = type(better)(
+                better.what, expected=better.expected, actual=better.actual, remedy=better.remedy, site=node.site
+            )
         return better
 
     def debug(self, arrays: Sequence[Any], hooks: Sequence[Any]) -> list[Any]:

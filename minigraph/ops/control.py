@@ -39,7 +39,9 @@ class Body:
         specs, flags = [spec_of(x.value) for x in args], [x.requires_grad for x in args]
         self.graph, self.structure, captured = trace(fn, specs, name, flags)
         if any(not isinstance(cell, Variable) for cell in [*self.graph.reads, *self.graph.assigns]):
-            raise TraceError(f"{name}: backward() inside a nested graph", remedy="use mg.grad inside, or backward outside")
+            raise TraceError(
+                f"{name}: backward() inside a nested graph", remedy="use mg.grad inside, or backward outside"
+            )
         self.arguments = self.graph.inputs[: len(args)]
         self.captured = captured
 
@@ -64,7 +66,10 @@ class Closed:
         self.graphs = []
         for b in bodies:
             found = {id(t): x for t, x in b.captured}
-            reads = [b.graph.reads[v] if v in b.graph.reads else unused(t) for v, t in zip(variables, self.operands, strict=False)]
+            reads = [
+                b.graph.reads[v] if v in b.graph.reads else unused(t)
+                for v, t in zip(variables, self.operands, strict=False)
+            ]
             extra = [*reads, *[found[id(t)] if id(t) in found else unused(t) for t in outer]]
             new = [b.graph.assigns.get(v, x) for v, x in zip(self.assigned, reads, strict=False)]
             inputs = [*b.arguments, *extra]
@@ -205,12 +210,23 @@ def _cond_infer(pred: Spec, *operands: Spec, true_graph: Graph, false_graph: Gra
                          remedy="reduce it with mg.any or mg.all, or use mg.where to choose element by element")  # fmt: skip
     a, b = [[spec_of(t.value) for t in g.outputs] for g in (true_graph, false_graph)]
     if [(s.shape, s.dtype) for s in a] != [(s.shape, s.dtype) for s in b]:
-        raise ShapeError("cond: both branches must return the same shapes and dtypes", expected=f"true_fn: {a}", actual=f"false_fn: {b}")
+        raise ShapeError(
+            "cond: both branches must return the same shapes and dtypes",
+            expected=f"true_fn: {a}",
+            actual=f"false_fn: {b}",
+        )
     return tuple(a)
 
 
 def _cond_vjp(
-    F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, pred: Any, *operands: Any, true_graph: Graph, false_graph: Graph
+    F: Any,
+    needs: Sequence[bool],
+    g: Sequence[Any],
+    y: Any,
+    pred: Any,
+    *operands: Any,
+    true_graph: Graph,
+    false_graph: Graph,
 ) -> list[Any]:
     back = [gradient_graph(graph, needs[1:]) for graph in (true_graph, false_graph)]
     g = complete(F, g, y)
@@ -277,7 +293,9 @@ class Replayed:
             with modified(grad=True):
                 outputs = self.function(*inputs)
             pairs = [(y, g) for y, g in zip(outputs, args[n:], strict=True) if y.dtype.kind == "f"]
-            return gradients([y for y, _ in pairs], [g for _, g in pairs], [x for x, need in zip(inputs, needs, strict=True) if need])
+            return gradients(
+                [y for y, _ in pairs], [g for _, g in pairs], [x for x, need in zip(inputs, needs, strict=True) if need]
+            )
 
         return Replayed(back, lambda *specs: tuple(s for s, need in zip(specs[:n], needs, strict=True) if need))
 
@@ -287,7 +305,9 @@ def _replayed_run(xp: Any, *arrays: Any, function: Replayed) -> tuple[Any, ...]:
         return tuple(t.value for t in function.function(*[Tensor(a) for a in arrays]))
 
 
-def _replayed_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, function: Replayed) -> list[Any]:
+def _replayed_vjp(
+    F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, function: Replayed
+) -> list[Any]:
     back, g = function.pull(needs), complete(F, g, y)
     if F is tensor_functions:
         found = iter(results(bind(REPLAYED, *inputs, *g, function=back)))
@@ -501,7 +521,9 @@ def gradient_step(body: Graph, carried: int, scanned: int, wanted: tuple[bool, .
 SCAN = Op("scan", run=_scan_run, infer=_scan_infer, vjp=_scan_vjp, saves=("inputs", "y"))
 
 
-def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, *, reverse: bool = False) -> tuple[Any, Any]:
+def scan(
+    f: Callable, init: Any, xs: Any = None, length: int | None = None, *, reverse: bool = False
+) -> tuple[Any, Any]:
     """A loop over the first axis: `carry, y = f(carry, x)` for each x in `xs`. Returns (last carry, stacked ys).
 
     Args:
@@ -573,7 +595,9 @@ def scan_length(elements: Sequence[Tensor], length: int | None) -> int:
     if not sizes:
         raise ArgumentError("scan: how many steps?", expected="xs, or length=", actual="neither")
     if len(sizes) > 1:
-        raise ShapeError("scan: first axes (and length) must agree", actual=f"{[x.shape for x in elements]}, length={length}")
+        raise ShapeError(
+            "scan: first axes (and length) must agree", actual=f"{[x.shape for x in elements]}, length={length}"
+        )
     return sizes.pop()
 
 
@@ -582,7 +606,9 @@ def element(x: Tensor, i: int) -> Tensor:
     return x[i] if x.shape[0] else Tensor(np.zeros(x.shape[1:], x.dtype))
 
 
-def scan_dynamic(one: Callable, carry: list[Tensor], elements: Sequence[Tensor], steps: int, reverse: bool, structure: Any) -> tuple[Any, Any]:
+def scan_dynamic(
+    one: Callable, carry: list[Tensor], elements: Sequence[Tensor], steps: int, reverse: bool, structure: Any
+) -> tuple[Any, Any]:
     """The loop, step by step."""
     from .shape import stack
 

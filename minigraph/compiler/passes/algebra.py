@@ -40,7 +40,14 @@ def made(name: str, *inputs: Tensor, like: Tensor, **attrs: Any) -> Tensor:
     t = object.__new__(Tensor)
     t.op, t.inputs, t.attrs = OPS[name], inputs, attrs
     t.value = infer(t.op, inputs, attrs)
-    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = like.requires_grad, like.scope, like.site, like.name, sequence(), None
+    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = (
+        like.requires_grad,
+        like.scope,
+        like.site,
+        like.name,
+        sequence(),
+        None,
+    )
     return t
 
 
@@ -144,7 +151,14 @@ def divide_by_power_of_two(n: Tensor) -> Tensor | None:
     """x / c -> x * (1/c) for a power of two, whose reciprocal is exact"""
     x, c = n.inputs
     value = number(c)
-    if value is None or n.dtype.kind != "f" or c.shape != () or c.dtype != n.dtype or not np.isfinite(value) or value == 0:
+    if (
+        value is None
+        or n.dtype.kind != "f"
+        or c.shape != ()
+        or c.dtype != n.dtype
+        or not np.isfinite(value)
+        or value == 0
+    ):
         return None
     mantissa, exponent = np.frexp(value)
     if abs(mantissa) != 0.5 or abs(exponent) > 100 or n.dtype.itemsize < 4:

@@ -49,4 +49,12 @@ def fold_constants(graph: Graph) -> Graph:
     result = substitute(graph, visit)
     used = {id(x) for n in result.nodes for x in n.inputs} | {id(n) for n in result.roots()}
     kept = [n for n in result.nodes if n.op is not None or id(n) in used]
-    return Graph(kept, result.inputs, result.outputs, reads=result.reads, assigns=result.assigns, name=graph.name, changes=changes)
+    return Graph(
+        kept,
+        result.inputs,
+        result.outputs,
+        reads=result.reads,
+        assigns=result.assigns,
+        name=graph.name,
+        changes=changes,
+    )
