@@ -5,6 +5,7 @@ from .creation import *
 from .elementwise import *
 from .index import *
 from .linalg import *
+from .network import *
 from .reduction import *
 from .shape import *
 from .special import *

@@ -1,0 +1,253 @@
+"""What layers compute, as functions: the catalogue's under PyTorch's names, and those that only networks need.
+
+A function takes everything it works with as arguments; the layer of the same name keeps the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError
+from ..op import no_grad, spec_of
+from ..ops import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    conv1d,
+    conv2d,
+    elu,
+    embedding,
+    gelu,
+    huber_loss,
+    l1_loss,
+    leaky_relu,
+    linear,
+    log_softmax,
+    max_pool2d,
+    mean,
+    mse_loss,
+    nll_loss,
+    one_hot,
+    relu,
+    reshape,
+    sigmoid,
+    silu,
+    smooth_l1_loss,
+    softmax,
+    softplus,
+    sqrt,
+    tanh,
+    zeros_like,
+)
+from ..ops import cross_entropy as _cross_entropy
+from ..ops.common import need_float
+from ..ops.random import Generator, default_generator
+from ..tensor import Tensor, lift
+from ..variable import Variable
+
+__all__ = [
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "conv1d", "conv2d", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm", "huber_loss", "l1_loss",
+    "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu",
+    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+]  # fmt: skip
+
+# ---------------------------------------------------------------------------------------------------------- dropout
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+    """Each element is 0 with probability `p` and divided by 1 - p otherwise, so that the mean stays what it was.
+
+    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+
+    Args:
+        x: floating point, any shape.
+        p: probability of a zero, 0 <= p <= 1.
+        training: when false, the result is `x`.
+        generator: where the random numbers come from; `mg.random.default_generator` unless given.
+
+    Raises:
+        ArgumentError: `p` is not a probability.
+
+    >>> mg.nn.functional.dropout(mg.ones(3), 0.9, training=False)
+    tensor([1., 1., 1.], dtype=float32)
+    """
+    x = lift(x)
+    if not 0 <= p <= 1:
+        raise ArgumentError("dropout: p is a probability", expected="0 <= p <= 1", actual=f"{p}")
+    if x.value.dtype.kind != "f":
+        need_float("dropout", "x", spec_of(x.value))
+    if not training or p == 0:
+        return x
+    if p == 1:
+        return x * zeros_like(x)
+    keep = (generator or default_generator).bernoulli(1.0 - p, x.shape, device=x.device)
+    return x * (keep.astype(x.dtype) * (1.0 / (1.0 - p)))
+
+
+# ---------------------------------------------------------------------------------------------------- normalisation
+
+
+def standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + eps) over `axes`, the mean and the (biased) variance, both with the axes kept."""
+    centre = mean(x, axis=axes, keepdims=True)
+    deviation = x - centre
+    variance = mean(deviation * deviation, axis=axes, keepdims=True)
+    return deviation * (1.0 / sqrt(variance + eps)), centre, variance
+
+
+def scaled(y: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]) -> Tensor:
+    """y * weight + bias, both given this shape; None: without it."""
+    if weight is not None:
+        y = y * reshape(weight, shape)
+    return y if bias is None else y + reshape(bias, shape)
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Variable | None,
+    running_var: Variable | None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Standardise each channel: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    S. Ioffe and C. Szegedy, "Batch normalization", 2015. In training the mean and the biased variance are the batch's,
+    and the running statistics move towards them: running = (1 - momentum) running + momentum batch, where the running
+    variance takes the unbiased estimate (as in PyTorch). Otherwise the running statistics are used.
+
+    Args:
+        x: shape (N, C) or (N, C, ...), floating point.
+        running_mean, running_var: variables of shape (C,), assigned in training; None to use the batch's always.
+        weight, bias: shape (C,), or None.
+
+    Raises:
+        ShapeError: fewer than 2 axes; in training, fewer than two values for each channel.
+
+    >>> x = mg.tensor([[1.0], [3.0]])
+    >>> mg.nn.functional.batch_norm(x, None, None, training=True)
+    tensor([[-1.],
+            [ 1.]], dtype=float32)
+    """
+    x = lift(x)
+    if x.ndim < 2:
+        raise ShapeError(
+            "batch_norm: x has a batch and a channel axis", expected="shape (N, C, ...)", actual=f"shape {x.shape}"
+        )
+    shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
+    if not training and running_mean is not None and running_var is not None:
+        centre, spread = reshape(running_mean, shape), reshape(running_var, shape)
+        return scaled((x - centre) * (1.0 / sqrt(spread + eps)), weight, bias, shape)
+    n = x.size // max(1, x.shape[1])
+    if n < 2:
+        raise ShapeError(
+            "batch_norm: more than one value per channel is needed in training",
+            expected="N times the image size >= 2",
+            actual=f"x: {spec_of(x.value)!r}",
+            remedy="use a larger batch, drop the last incomplete one, or model.eval()",
+        )
+    y, centre, variance = standardised(x, (0, *range(2, x.ndim)), eps)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            for running, batch in ((running_mean, centre), (running_var, variance * (n / (n - 1)))):
+                new = reshape(batch.detach(), running.shape).astype(running.dtype)
+                running.assign(running + (new - running) * momentum)
+    return scaled(y, weight, bias, shape)
+
+
+def layer_norm(
+    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """Standardise over the last axes: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    J. L. Ba, J. R. Kiros and G. Hinton, "Layer normalization", 2016.
+
+    Args:
+        x: shape (..., *normalized_shape), floating point.
+        normalized_shape: the sizes of the last axes (an integer for one).
+        weight, bias: of that shape, or None.
+
+    Raises:
+        ShapeError: the last axes of `x` have other sizes.
+
+    >>> mg.nn.functional.layer_norm(mg.tensor([[1.0, 3.0], [0.0, 0.0]]), 2, eps=1e-8)
+    tensor([[-1., 1.],
+            [ 0., 0.]], dtype=float32)
+    """
+    x = lift(x)
+    last = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not last or x.shape[-len(last) :] != last:
+        raise ShapeError(
+            "layer_norm: the last axes", expected=f"shape (..., {', '.join(map(str, last))})", actual=f"shape {x.shape}"
+        )
+    if x.value.dtype.kind != "f":
+        need_float("layer_norm", "x", spec_of(x.value))
+    y = standardised(x, tuple(range(x.ndim - len(last), x.ndim)), eps)[0]
+    return scaled(y, weight, bias, last)
+
+
+def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Standardise each sample over groups of channels, then scale each channel.
+
+    Y. Wu and K. He, "Group normalization", 2018.
+
+    Args:
+        x: shape (N, C, ...), floating point.
+        num_groups: divides C.
+        weight, bias: shape (C,), or None.
+
+    Raises:
+        ShapeError: `num_groups` does not divide C.
+
+    >>> mg.nn.functional.group_norm(mg.tensor([[1.0, 3.0, 5.0, 5.0]]), 2, eps=1e-8)
+    tensor([[-1., 1., 0., 0.]], dtype=float32)
+    """
+    x = lift(x)
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+        raise ShapeError(
+            "group_norm: the groups divide the channels",
+            expected=f"shape (N, C, ...), C a multiple of {num_groups}",
+            actual=f"shape {x.shape}",
+        )
+    if x.value.dtype.kind != "f":
+        need_float("group_norm", "x", spec_of(x.value))
+    n, c = x.shape[:2]
+    y = standardised(reshape(x, (n, num_groups, math.prod(x.shape[1:]) // num_groups)), (2,), eps)[0]
+    return scaled(reshape(y, x.shape), weight, bias, (1, c) + (1,) * (x.ndim - 2))
+
+
+# ----------------------------------------------------------------------------------------------------------- losses
+
+
+def cross_entropy(logits: Any, labels: Any, *, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+    """How improbable the labels are by the logits, in nats: -log(softmax(logits)[label]). See `mg.cross_entropy`.
+
+    Args:
+        logits: shape (n, classes), floating point: any numbers, not probabilities.
+        labels: integers from 0 to classes - 1, shape (n,).
+        reduction: "mean", "sum" or "none".
+        label_smoothing: share of the target that is spread evenly over all classes, 0 to 1 (C. Szegedy et al.,
+            "Rethinking the inception architecture for computer vision", 2016).
+
+    Raises:
+        BoundsError: a label is not a class. ShapeError, DTypeError: as for `mg.cross_entropy`.
+        ArgumentError: an unknown reduction, or a smoothing outside 0 to 1.
+
+    >>> mg.nn.functional.cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))
+    tensor(0.69314..., dtype=float32)
+    """
+    loss = _cross_entropy(logits, labels, reduction=reduction)
+    if not label_smoothing:
+        return loss
+    if not 0 < label_smoothing <= 1:
+        raise ArgumentError("cross_entropy: label_smoothing", expected="0 to 1", actual=f"{label_smoothing}")
+    logits = lift(logits)
+    even = -mean(log_softmax(logits, axis=min(1, logits.ndim - 1)), axis=min(1, logits.ndim - 1))
+    even = even if reduction == "none" else even.sum() if reduction == "sum" else even.mean()
+    return loss * (1.0 - label_smoothing) + even * label_smoothing
