@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
-from .op import ORDINARY, Mode, Op, Spec, argument_names, mode, scope, spec_of
+from .op import ORDINARY, Mode, Op, Spec, argument_names, mode, modified, scope, spec_of
 from .tensor import Tensor, bind, lift, sequence
 from .variable import INPUT, READ, Variable, leaf
 
@@ -62,7 +62,7 @@ class Graph:
         self._users: dict[int, tuple[Tensor, ...]] | None = None
         self._programs: dict[Any, Any] = {}
         self._recorder: Any = None
-        self._token: Token[Any] | None = None
+        self._token: Token[Mode | None] | None = None
 
     # ------------------------------------------------------------------------------------------------- structure
     def users(self, node: Tensor) -> tuple[Tensor, ...]:
@@ -113,8 +113,12 @@ class Graph:
                 except TraceError:  # its shape depends on values: such nodes exist in recordings only
                     continue
                 if _shapes(inferred) != _shapes(spec_of(n.value)):
-                    raise GraphError(f"{self.name}: {n.op.name} has another type than its inputs say", expected=repr(inferred),
-                                     actual=repr(spec_of(n.value)), site=n.site)  # fmt: skip
+                    raise GraphError(
+                        f"{self.name}: {n.op.name} has another type than its inputs say",
+                        expected=repr(inferred),
+                        actual=repr(spec_of(n.value)),
+                        site=n.site,
+                    )
         for what, members in (("input", self.inputs), ("output", self.roots()), ("reading", self.reads.values())):
             for n in members:
                 if id(n) not in known:
@@ -148,16 +152,16 @@ class Graph:
             if id(n) in found:
                 continue
             if n.op is READ:
-                found[id(n)] = (
-                    n.attrs["variable"].read() if "variable" in n.attrs else n.attrs["gradient"].variable.grad
-                )
+                cell = n.attrs.get("variable")
+                found[id(n)] = n.attrs["gradient"].variable.grad if cell is None else cell.read()
             elif n.inputs or n.op is not None:
                 token = scope.set(n.scope)
                 try:
-                    t = bind(n.op, *[found[id(x)] for x in n.inputs], **n.attrs)
+                    with modified(sites=n.site):
+                        t = bind(n.op, *[found[id(x)] for x in n.inputs], **n.attrs)
                 finally:
                     scope.reset(token)
-                t.site, t.name = n.site, n.name
+                t.name = n.name
                 found[id(n)] = t
             else:
                 found[id(n)] = n
@@ -177,7 +181,8 @@ class Graph:
             outputs: a node, or a tuple or list of nodes, to return; by default the results that nothing else uses.
 
         Raises:
-            ArgumentError: a placeholder is missing or unknown. ShapeError, DTypeError: a value does not fit its placeholder.
+            ArgumentError: a placeholder is missing or unknown.
+            ShapeError, DTypeError: a value does not fit its placeholder.
         """
         from .trace import Program
 
@@ -231,6 +236,7 @@ class Graph:
         return self
 
     def __exit__(self, kind: Any, *exc: object) -> None:
+        assert self._token is not None
         mode.reset(self._token)
         trace, self._recorder = self._recorder, None
         if kind is None:
@@ -305,7 +311,7 @@ def text(graph: Graph, limit: int = 200) -> str:
         rows.append((call, type_text(n), where))
     width, types = max((len(r[0]) for r in rows), default=0), max((len(r[1]) for r in rows), default=0)
     lines = [f"{graph.name}({graph.signature()})"]
-    for cell, n in graph.reads.items():
+    for n in graph.reads.values():
         lines.append(f"  reads {names[id(n)]}: {type_text(n)}")
     lines += [f"  {call:<{width}}  {kind:<{types}}  {where}".rstrip() for call, kind, where in rows]
     if number > len(rows):
@@ -369,14 +375,8 @@ def copy_node(
     """The same operation on other inputs (of the same types), keeping the user's line, scope and name."""
     t = object.__new__(Tensor)
     t.value, t.op, t.inputs, t.attrs = node.value, op or node.op, tuple(inputs), node.attrs if attrs is None else attrs
-    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = (
-        node.requires_grad,
-        node.scope,
-        node.site,
-        node.name,
-        sequence(),
-        None,
-    )
+    t.requires_grad, t.scope, t.site, t.name = node.requires_grad, node.scope, node.site, node.name
+    t.seq, t._grad = sequence(), None
     return t
 
 

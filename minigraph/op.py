@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
-from .errors import ArgumentError, BoundsError, DeviceError, DTypeError, MinigraphError, ShapeError, TraceError
+from .errors import ArgumentError, BoundsError, DeviceError, DTypeError, MinigraphError, ShapeError, Site, TraceError
 
 if TYPE_CHECKING:
     from .tensor import Tensor
-    from .trace import Recorder
 
 
 class Spec:
@@ -141,8 +140,8 @@ class Op:
     """
 
     __slots__ = (
-        "_bound", "arguments", "barrier", "builtin", "derivative", "elementwise", "expression", "flops", "infer", "into",
-        "latex", "name", "numpy", "run", "samples", "saves", "variadic", "view", "vjp",
+        "_bound", "arguments", "barrier", "builtin", "derivative", "elementwise", "expression", "flops", "infer",
+        "into", "latex", "name", "numpy", "run", "samples", "saves", "variadic", "view", "vjp",
     )  # fmt: skip
 
     def __init__(
@@ -178,7 +177,7 @@ class Op:
         self.numpy, self.into = numpy or partial(run, np), into
         self.expression, self.latex, self.derivative = expression, latex, tuple(derivative)
         self.elementwise, self.view, self.barrier, self.flops, self.samples = elementwise, view, barrier, flops, samples
-        self.builtin = run.__module__.startswith(__package__ + ".")
+        self.builtin: bool = run.__module__.startswith(f"{__package__}.")
         self._bound: dict[Any, Callable] = {np: self.numpy}
         OPS[name] = self
 
@@ -241,9 +240,9 @@ class Mode:
     """How `bind` should behave in this context, when that is not the ordinary way."""
 
     grad: bool = True  # record what gradients need
-    recorder: Recorder | None = None  # who collects nodes: a trace, or a recording of a dynamic run
+    recorder: Any = None  # who collects nodes: a `trace.Recorder`, or what has its methods; None when nobody does
     hooks: tuple[Any, ...] = ()  # who is told before and after each node
-    sites: bool = False  # note the user's line at each node
+    sites: bool | Site | None = False  # note a line at each node: True, the caller's; in a replay, the one it had
 
 
 mode: ContextVar[Mode | None] = ContextVar("mode", default=None)  # None: ordinary define-by-run
@@ -316,7 +315,8 @@ class Scope:
     @property
     def path(self) -> tuple[str, ...]:
         """Names from the outermost scope to this one."""
-        names, scope = [], self
+        names: list[str] = []
+        scope: Scope | None = self
         while scope is not None and scope.name:
             names.append(scope.name)
             scope = scope.parent
@@ -359,6 +359,21 @@ class Operand:
     """Base of what stands for a tensor in expressions: `Tensor` and `Variable`."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:  # what both have, for readers and type checkers
+
+        @property
+        def value(self) -> Any: ...
+
+        @property
+        def device(self) -> backend.Device: ...
+
+        @property
+        def is_symbolic(self) -> bool: ...
+
+        def read(self) -> Tensor: ...
+
+        def numpy(self) -> np.ndarray: ...
 
 
 def infer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:

@@ -148,7 +148,7 @@ class Operators(_Methods):
         op = next((op for op in OPS.values() if ufunc in (op.numpy, UFUNCS.get(op.name))), None)
         if method != "__call__" or kwargs or op is None:
             raise DTypeError(f"numpy.{ufunc.__name__} cannot take a tensor here", actual=f"method {method!r}, {kwargs}",
-                             remedy=f"use the minigraph function, or {ufunc.__name__}(tensor.numpy()) for plain NumPy")  # fmt: skip
+                             remedy=f"use minigraph's function, or {ufunc.__name__}(tensor.numpy())")  # fmt: skip
         return bind(op, *lift_all(*inputs))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -210,14 +210,15 @@ class Tensor(Operators):
         "__weakref__", "_grad", "attrs", "inputs", "name", "op", "requires_grad", "scope", "seq", "site", "value",
     )  # fmt: skip
 
-    op: Op | None
+    op: Any  # an Op, or None; written so because `inputs` tells which, in a way that type checkers cannot follow
     inputs: tuple[Tensor, ...]
-    attrs: dict[str, Any] | None
+    attrs: Any  # dict[str, Any], or None when `op` is
     requires_grad: bool
     scope: Scope | None
     seq: int
     site: Site | None
     name: str | None
+    _grad: Any  # an array or a Tensor, or None
 
     def __init__(self, value: Any, *, requires_grad: bool = False, name: str | None = None):
         if requires_grad and value.dtype.kind != "f":
@@ -309,7 +310,7 @@ def bind(op: Op, *inputs: Tensor, **attrs: Any) -> Tensor:
     try:
         value = op.numpy(*[x.value for x in inputs], **attrs)
     except Exception as error:
-        symbolic = any([x.is_symbolic for x in inputs])
+        symbolic = any(x.is_symbolic for x in inputs)
         raise leaked(op, inputs) if symbolic else explained(op, inputs, attrs, error) from None
     t = _new(Tensor)
     t.value = value
@@ -331,10 +332,10 @@ def bind_watched(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> T
     recorder = now.recorder
     t = _new(Tensor)
     t.op, t.inputs, t.attrs, t.scope, t.seq = op, inputs, attrs, _scope(), sequence()
-    t.requires_grad = now.grad and op.vjp is not None and any([x.requires_grad for x in inputs])
-    t.site = user_site() if now.sites else None
+    t.requires_grad = now.grad and op.vjp is not None and any([x.requires_grad for x in inputs])  # noqa: C419 - faster
+    t.site = user_site() if now.sites is True else now.sites or None
     t._grad = t.name = None
-    if any([x.is_symbolic for x in inputs]):
+    if any([x.is_symbolic for x in inputs]):  # noqa: C419 - twice as fast as a generator on one or two inputs
         if recorder is None or not recorder.symbolic:
             raise leaked(op, inputs)
         t.inputs = inputs = recorder.settle_weak(op, inputs, t)
@@ -349,7 +350,7 @@ def bind_watched(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> T
 
 
 def run_watched(node: Tensor, hooks: Sequence[Any]) -> Any:
-    """Compute the value of a node from the values of its inputs, on their device, telling the hooks before and after."""
+    """Compute the value of a node from those of its inputs, on their device, telling the hooks before and after."""
     op, inputs, attrs = node.op, node.inputs, node.attrs
     for hook in hooks:
         hook.before(node)
@@ -392,8 +393,12 @@ def scalar(value: float, dtype: np.dtype, device: backend.Device = backend.cpu) 
     try:
         array = np.array(value, dtype)
     except OverflowError as error:
-        raise DTypeError(f"the number {value} does not fit {dtype}", expected=f"a number that {dtype} holds",
-                         actual=str(error), remedy="convert the tensor first: x.astype(mg.int64)") from None  # fmt: skip
+        raise DTypeError(
+            f"the number {value} does not fit {dtype}",
+            expected=f"a number that {dtype} holds",
+            actual=str(error),
+            remedy="convert the tensor first: x.astype(mg.int64)",
+        ) from None
     t = _new(Tensor)
     t.value = array if device is backend.cpu else backend.transfer(array, device)
     t.requires_grad = False
@@ -479,20 +484,24 @@ def to_array(data: Any, dtype: Any = None) -> Any:
         array = np.array(data, dtype=dtype)
     except ValueError as error:
         if "inhomogeneous" in str(error):
-            raise ShapeError("tensor: the nested list is ragged", expected="rows of equal length",
-                             actual=_ragged(data), remedy="pad the rows, or keep a Python list of tensors") from None  # fmt: skip
+            raise ShapeError("tensor: the nested list is ragged", expected="rows of equal length", actual=_ragged(data),
+                             remedy="pad the rows, or keep a Python list of tensors") from None  # fmt: skip
         raise DTypeError(f"tensor: {error}", actual=_short(data)) from None
     except (TypeError, OverflowError) as error:
         raise DTypeError(f"tensor: {error}", actual=_short(data), remedy="numbers or arrays of numbers") from None
     if array.dtype.kind not in "biuf":
+        remedies = {
+            "U": "convert strings to numbers first",
+            "S": "convert strings to numbers first",
+            "M": "convert dates to numbers first",
+            "c": "complex numbers are not supported: keep real and imaginary parts as two tensors",
+        }
         raise DTypeError(
             "tensor: elements must be numbers",
             expected="bool, integer or floating point",
             actual=f"{_short(data)} (dtype {array.dtype})",
-            remedy={"U": "convert strings to numbers first", "S": "convert strings to numbers first",
-                    "c": "complex numbers are not supported: keep real and imaginary parts as two tensors",
-                    "M": "convert dates to numbers first"}.get(array.dtype.kind, "convert the objects to numbers first"),
-        )  # fmt: skip
+            remedy=remedies.get(array.dtype.kind, "convert the objects to numbers first"),
+        )
     if array.dtype.itemsize > 8:
         raise DTypeError("tensor: no extended precision", expected="at most 64 bits", actual=str(array.dtype))
     if dtype is None and array.dtype.kind == "f" and not hasattr(data, "dtype") and not _holds_arrays(data):

@@ -599,7 +599,9 @@ class Version:
 
         given = [x if type(x) is Tensor else Tensor(np.asarray(x)) for x in [*tensors, *self.arrays]]
         given += [cell._tensor for cell in self.program.cells]
-        results = call(self.program.closed(), given)
+        closed = self.program.closed()
+        watched = (mode.get() or ORDINARY).hooks  # who watches sees the operations one by one
+        results = closed.replay(given) if watched else call(closed, given)
         n = len(self.program.graph.outputs)
         for cell, t in zip(self.program.executable.assigned, results[n:], strict=True):
             cell.store(t.value)

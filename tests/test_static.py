@@ -86,8 +86,12 @@ def test_a_whole_training_step_compiles_unchanged(optimizer):
         np.testing.assert_allclose(p.grad.numpy(), g, rtol=1e-4, atol=1e-6)
     assert other_opt.groups[0].steps.item() == 6
     opt.lr = other_opt.lr = 0.5  # the rate is a variable: no new trace, and it is seen
-    assert compiled(x, y).item() == pytest.approx(step(x, y).item(), rel=1e-5)
-    assert compiled(x, y).item() == pytest.approx(step(x, y).item(), rel=1e-4)
+    for _ in range(2):
+        found = []
+        for f in (step, compiled):
+            mg.random.seed(5)  # both draw from the default generator
+            found.append(f(x, y).item())
+        assert found[1] == pytest.approx(found[0], rel=1e-4)
     assert len(compiled.traces) == 1
 
 
