@@ -6,6 +6,8 @@ The picture is drawn by the README's own first program, so that a reader who typ
 import contextlib
 import io
 import re
+import runpy
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -23,8 +25,11 @@ def draw(folder: Path) -> None:
     """Run the README's first program in `folder`, which saves its picture there."""
     program = first_program((DOCS.parent / "README.md").read_text(encoding="utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "first_graph.py"  # a file, so that the picture can quote its lines
+        file.write_text(program, encoding="utf-8")
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+            runpy.run_path(str(file))
 
 
 if __name__ == "__main__":
