@@ -13,7 +13,7 @@ No walk recurses: a chain of a million nodes is fine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -36,8 +36,9 @@ _by_creation = attrgetter("seq")
 def history(
     roots: Sequence[Tensor], stop: frozenset[int] | set[int] = frozenset()
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Every node that carries gradient into `roots`: (inner nodes, newest first; leaves). Does not look behind `stop`."""
-    nodes, leaves = [], []
+    """Every node that carries gradient into `roots`: (inner nodes, newest first; leaves). Stops at `stop`."""
+    nodes: list[Tensor] = []
+    leaves: list[Tensor] = []
     seen = {id(t) for t in roots}
     stack = [t for t in roots if t.requires_grad]
     while stack:
@@ -87,12 +88,15 @@ def pull_back(
     take = cotangents.pop
     get = cotangents.get
     only_numpy = backend.only_numpy
-    F = tensor_functions if as_graph else numpy_functions
+    F: Any = tensor_functions if as_graph else numpy_functions
     for node in nodes:
         g = take(id(node), None)
         if g is None:
             continue
         inputs, attrs, rules = node.inputs, node.attrs, node.op.vjp
+        y: Any
+        values: Sequence[Any]
+        found: Iterable[tuple[int, Any]]
         if as_graph:
             y, values = node, inputs
         else:
@@ -130,7 +134,7 @@ def pull_back(
 
 
 def fit(F: Any, g: Any, like: Any) -> Any:
-    """Undo broadcasting and promotion: sum `g` over the axes that were stretched and convert it to the dtype of `like`."""
+    """Undo broadcasting and promotion: sum `g` over the stretched axes and convert it to the dtype of `like`."""
     shape = like.shape
     if g.shape != shape:
         extra = len(g.shape) - len(shape)
@@ -143,7 +147,7 @@ def fit(F: Any, g: Any, like: Any) -> Any:
 
 
 def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
-    """For the rules of operations with several results: the gradients at all of them, zeros where none arrived (None)."""
+    """For rules of operations with several results: the gradients at all of them, zeros where none arrived (None)."""
     values = y.value if type(y) is Tensor else y
     return [zeros_for(F, v) if c is None else c for c, v in zip(g, values, strict=True)]
 
@@ -151,9 +155,8 @@ def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
 def zeros_for(F: Any, v: Any) -> Any:
     """Zeros like `v` (an array, tensor or Spec), on its device, as the namespace `F` computes them."""
     if F is tensor_functions:
-        return F.zeros(
-            v.shape, dtype=v.dtype, device=v.device if isinstance(v, Operand | Spec) else backend.device_of(v)
-        )
+        device = v.device if isinstance(v, Operand | Spec) else backend.device_of(v)
+        return F.zeros(v.shape, dtype=v.dtype, device=device)
     return F.zeros(v.shape, dtype=v.dtype)
 
 
@@ -212,7 +215,8 @@ def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
             "backward: nothing here requires a gradient",
             expected="a result of tensors with requires_grad=True, or of nn.Parameters",
             actual=repr(root),
-            remedy="mg.tensor(..., requires_grad=True); and check that no stop_gradient, no_grad or integer dtype lies between",
+            remedy="mg.tensor(..., requires_grad=True); and check that no stop_gradient, no_grad or integer dtype "
+            "lies between",
         )
     if gradient is None:
         if root.shape != ():
@@ -276,8 +280,8 @@ def gradients(outputs: Sequence[Tensor], cotangents: Sequence[Any], targets: Seq
 class Region:
     """The arguments of a function, made ready to be differentiated with respect to some of them.
 
-    Each chosen tensor is replaced by a fresh node: `identity(x)` if `x` itself requires gradients (then we are nested in
-    another differentiation and the new node hangs on it), a new leaf otherwise. Parameters of a module argument are
+    Each chosen tensor is replaced by a fresh node: `identity(x)` if `x` itself requires gradients (then we are nested
+    in another differentiation and the new node hangs on it), a new leaf otherwise. Parameters of a module argument are
     variables: their tensors are the targets.
     """
 
@@ -302,14 +306,20 @@ class Region:
         if isinstance(x, Variable):
             t = x.read()
             if not t.requires_grad:
-                raise ArgumentError(f"{name}: {x.name or 'a variable'} of argument {position} does not require gradients",
-                                    remedy="set variable.requires_grad = True, or leave it out of argnums")  # fmt: skip
+                raise ArgumentError(
+                    f"{name}: {x.name or 'a variable'} of argument {position} does not require gradients",
+                    remedy="set variable.requires_grad = True, or leave it out of argnums",
+                )
             self.targets.append(t)
             return x
         t = lift(x)
         if t.dtype.kind != "f":
-            raise DTypeError(f"{name}: argument {position} must be floating point to be differentiated", expected="float16, "
-                             "float32 or float64", actual=repr(t), remedy="x.astype(mg.float32), or other argnums")  # fmt: skip
+            raise DTypeError(
+                f"{name}: argument {position} must be floating point to be differentiated",
+                expected="float16, float32 or float64",
+                actual=repr(t),
+                remedy="x.astype(mg.float32), or other argnums",
+            )
         fresh = follow(t)
         self.targets.append(fresh)
         return fresh
@@ -365,8 +375,8 @@ def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: b
 
     Args:
         fn: returns a scalar tensor; with `has_aux`, a pair (scalar, anything).
-        argnums: the position, or positions, of the arguments to differentiate. Each may be a tensor, a number, or a tree
-            (dict, list, tuple, module) of them; the gradient has the same structure.
+        argnums: the position, or positions, of the arguments to differentiate. Each may be a tensor, a number, or a
+            tree (dict, list, tuple, module) of them; the gradient has the same structure.
         has_aux: `fn` returns `(value, aux)`; the new function then returns `((value, aux), gradient)`.
 
     Raises:
@@ -394,8 +404,10 @@ def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: b
 
 
 def sealed(t: Tensor, own: Sequence[Tensor]) -> Tensor:
-    """A result as the caller may see it: without the history of this differentiation, whose leaves are `own`, unless it
-    also hangs on something outside that requires gradients."""
+    """A result as the caller may see it: without the history of this differentiation, whose leaves are `own`.
+
+    A result that also hangs on something outside that requires gradients is returned as it is.
+    """
     if not t.requires_grad:
         return t
     aims = {id(x) for x in own}
@@ -407,12 +419,20 @@ def sealed(t: Tensor, own: Sequence[Tensor]) -> Tensor:
 
 def scalar_result(name: str, value: Any) -> Tensor:
     if not isinstance(value, Operand):
-        raise DTypeError(f"grad of {name}: the function must return a scalar tensor", expected="a 0-d tensor",
-                         actual=f"{type(value).__name__}", remedy="with auxiliary results, pass has_aux=True")  # fmt: skip
+        raise DTypeError(
+            f"grad of {name}: the function must return a scalar tensor",
+            expected="a 0-d tensor",
+            actual=type(value).__name__,
+            remedy="with auxiliary results, pass has_aux=True",
+        )
     value = lift(value)
     if value.shape != ():
-        raise ShapeError(f"grad of {name}: the function must return a scalar", expected="shape ()", actual=f"shape {value.shape}",
-                         remedy="reduce it (.sum(), .mean()), or use mg.jacobian or mg.vjp")  # fmt: skip
+        raise ShapeError(
+            f"grad of {name}: the function must return a scalar",
+            expected="shape ()",
+            actual=f"shape {value.shape}",
+            remedy="reduce it (.sum(), .mean()), or use mg.jacobian or mg.vjp",
+        )
     return value
 
 
@@ -474,8 +494,9 @@ def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
 def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Value of `fn`, and its derivative in the direction `tangents` (forward mode).
 
-    Reverse mode is linear in the gradient it carries back, so carrying *it* back once more gives the forward derivative:
-    no second set of rules is needed (J. Townsend, "A new trick for calculating Jacobian vector products", 2017).
+    Reverse mode is linear in the gradient it carries back, so carrying *it* back once more gives the forward
+    derivative: no second set of rules is needed (J. Townsend, "A new trick for calculating Jacobian vector products",
+    2017).
 
     Args:
         primals, tangents: sequences of equal length and structure.
@@ -578,7 +599,7 @@ def checkpoint(fn: Callable) -> Callable:
     """`fn`, without keeping what happens inside it for backward: it is computed again when backward gets there.
 
     Memory for time (A. Griewank and A. Walther, "Revolve", 2000; T. Chen et al., "Training deep nets with sublinear
-    memory cost", 2016). Values and gradients are those of `fn`, with random numbers (dropout) drawn the same both times.
+    memory cost", 2016). Values and gradients are those of `fn`; random numbers (dropout) are the same both times.
 
     >>> mg.grad(mg.checkpoint(lambda x: mg.exp(mg.sin(x))))(mg.tensor(0.0))
     tensor(1., dtype=float32)
@@ -648,8 +669,10 @@ class Watch:
 
 
 class Overlay:
-    """A recorder for computing a second time: variables have the values they had the first time, and assignments stay in
-    it."""
+    """A recorder for computing a second time: variables have the values they had the first time.
+
+    Assignments stay in it.
+    """
 
     symbolic, virtual = False, True
 

@@ -12,6 +12,7 @@ import linecache
 import os
 import re
 import sys
+from types import FrameType
 from typing import NamedTuple
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -50,7 +51,7 @@ class Site(NamedTuple):
 
 def user_site() -> Site | None:
     """The innermost frame that is not part of minigraph: the line the user wrote; None outside any user code."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if not code.co_filename.startswith((PACKAGE, "<frozen", "<minigraph")):
@@ -64,10 +65,10 @@ class MinigraphError(Exception):
 
     The parts of the message are kept as attributes, so that a widget can show them beside the failing node.
 
-    >>> raise mg.errors.ShapeError("matmul: inner sizes differ", expected="x1.shape[-1] == x2.shape[-2]", actual="3 != 4")
+    >>> raise mg.errors.ShapeError("matmul: inner sizes differ", expected="x1.shape[1] == x2.shape[0]", actual="3 != 4")
     Traceback (most recent call last):
     minigraph.errors.ShapeError: matmul: inner sizes differ
-      expected  x1.shape[-1] == x2.shape[-2]
+      expected  x1.shape[1] == x2.shape[0]
       actual    3 != 4
       ...
     """

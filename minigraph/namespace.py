@@ -1,7 +1,8 @@
 """The two namespaces a gradient rule is written over.
 
 A rule such as `lambda F, g, y, x: g * F.cos(x)` is written once. `F` has the names of the public functions either way:
-`array_functions` computes them on plain arrays (nothing is recorded), `tensor_functions` on tensors, as part of a graph.
+`array_functions` computes them on plain arrays (nothing is recorded), `tensor_functions` on tensors, as part of a
+graph.
 """
 
 from __future__ import annotations

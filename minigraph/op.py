@@ -361,6 +361,7 @@ class Operand:
     __slots__ = ()
 
     if TYPE_CHECKING:  # what both have, for readers and type checkers
+        requires_grad: bool
 
         @property
         def value(self) -> Any: ...

@@ -30,6 +30,7 @@ sequence = count(1).__next__  # every recorded node gets the next number: creati
 _new, _mode, _scope = object.__new__, mode.get, scope.get
 float_dtype = np.dtype("float32")  # what Python floats become
 UFUNCS = {"pow": np.power}  # operations whose `numpy` is a wrapper around the ufunc of their meaning
+NUMBERS = (float, int, bool)  # Python's own numbers, whose dtype gives way to that of tensors
 WEAK = {"weak": True}  # the attributes of a constant that was a Python number, whose dtype gives way to that of tensors
 FREED: tuple = type("Freed", (tuple,), {"__repr__": lambda self: "<freed>"})()  # the inputs of a node after backward
 
@@ -410,12 +411,15 @@ def scalar(value: float, dtype: np.dtype, device: backend.Device = backend.cpu) 
 
 def lift_all(*values: Any) -> list[Tensor]:
     """Lift several operands; numbers take the promoted dtype of the tensors and arrays among them."""
-    tensors = [x if type(x) in (float, int, bool) else lift(x) for x in values]
-    like: Operand | None = None
+    lifted = [x if type(x) is Tensor or type(x) in NUMBERS else lift(x) for x in values]
+    tensors = [x for x in lifted if type(x) is Tensor]
+    if len(tensors) == len(lifted):
+        return tensors
+    like: Tensor | None = None
     for x in tensors:
-        if isinstance(x, Tensor) and (like is None or np.result_type(like.value.dtype, x.dtype) == x.dtype):
+        if like is None or np.result_type(like.dtype, x.dtype) == x.dtype:
             like = x
-    return [x if type(x) is Tensor else lift(x, like) for x in tensors]
+    return [x if type(x) is Tensor else lift(x, like) for x in lifted]
 
 
 def tensor(
@@ -535,7 +539,7 @@ def asarray(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """
     if isinstance(data, Operand):
         t = lift(data)
-        t = t if dtype is None or t.dtype == np.dtype(dtype) else t.astype(dtype)
+        t = t if dtype is None or dtype == t.dtype else t.astype(dtype)
         return t if device is None or t.device == backend.device(device) else t.to(device)
     return tensor(data, dtype=dtype, device=device)
 

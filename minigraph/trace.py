@@ -47,8 +47,8 @@ __all__ = ["Compiled", "compile", "record"]
 class Recorder:
     """Who collects the nodes that `bind` makes.
 
-    `symbolic`: symbolic operands are allowed (a trace). `virtual`: variables are read from and assigned in the recorder,
-    not in the world.
+    `symbolic`: symbolic operands are allowed (a trace). `virtual`: variables are read from and assigned in the
+    recorder, not in the world.
     """
 
     symbolic = False
@@ -57,7 +57,7 @@ class Recorder:
     def __init__(self, name: str = "graph"):
         self.name = name
         self.nodes: list[Tensor] = []
-        self.reads: dict[Any, Tensor] = {}
+        self.reads: dict[Any, Tensor | None] = {}  # None: a gradient that is not there
         self.assigns: dict[Any, Tensor | None] = {}
         self.used_up: set[int] = set()
         self.start = sequence()
@@ -84,8 +84,11 @@ class Recorder:
         inputs: Sequence[Tensor] = (),
         captured: list[tuple[Tensor, Tensor]] | None = None,
     ) -> Graph:
-        """The recorded nodes as a Graph. `captured` collects symbolic tensors of an enclosing trace, each with the new
-        input that stands for it; tensors with values that were made outside become constants."""
+        """The recorded nodes as a Graph.
+
+        `captured` collects symbolic tensors of an enclosing trace, each with the new input that stands for it; tensors
+        with values that were made outside become constants.
+        """
         swapped: dict[int, Tensor] = {}
         order: list[Tensor] = []
         own = {id(n) for n in self.nodes}
@@ -98,8 +101,12 @@ class Recorder:
                 new = x
             elif x.is_symbolic:
                 if captured is None:
-                    raise TraceError("a symbolic tensor of another trace is used in this one", actual=repr(x), site=x.site,
-                                     remedy="pass it as an argument")  # fmt: skip
+                    raise TraceError(
+                        "a symbolic tensor of another trace is used in this one",
+                        actual=repr(x),
+                        remedy="pass it as an argument",
+                        site=x.site,
+                    )
                 new = leaf(INPUT, x.value, {"name": x.name}, x.requires_grad, x.name)
                 captured.append((x, new))
             elif x.op is READ and not self.symbolic:
@@ -156,14 +163,14 @@ class Trace(Recorder):
             self.weak.add(id(t))
         return t
 
-    def read(self, cell: Any) -> Tensor | None:
-        """The value that a variable (or its gradient) has at this point of the traced program."""
+    def read(self, cell: Any) -> Any:
+        """The node whose value a variable (or its gradient; then perhaps None) has at this point of the program."""
         if cell in self.assigns:
             return self.assigns[cell]
         if cell not in self.reads:
             current = cell._tensor
             if current is None:
-                self.reads[cell] = None  # type: ignore[assignment]
+                self.reads[cell] = None
             else:
                 part = {"variable": cell} if isinstance(cell, Variable) else {"gradient": cell}
                 grad = isinstance(cell, Variable) and cell._requires_grad
@@ -172,7 +179,7 @@ class Trace(Recorder):
         return self.reads[cell]
 
     def capture_array(self, array: np.ndarray) -> Tensor:
-        """An input for a NumPy array that the function finds somewhere: it is read anew at each call, as in dynamic mode."""
+        """An input for a NumPy array that the function finds: it is read anew at each call, as in dynamic mode."""
         if id(array) not in self.arrays:
             t = leaf(INPUT, spec_of(array), {"name": None}, False, f"array{len(self.arrays)}")
             self.arrays[id(array)] = (array, t)
@@ -224,13 +231,7 @@ class record:
         used = {id(x) for n in r.nodes for x in n.inputs}
         built = r.graph([n for n in r.nodes if id(n) not in used])
         g = self.target
-        g.nodes, g.inputs, g.outputs, g.reads, g.assigns = (
-            built.nodes,
-            built.inputs,
-            built.outputs,
-            built.reads,
-            built.assigns,
-        )
+        g.nodes, g.inputs, g.outputs, g.assigns = built.nodes, built.inputs, built.outputs, built.assigns
         g.reads = {n.attrs["variable"]: n for n in g.nodes if n.op is READ and "variable" in n.attrs}
 
 
@@ -280,8 +281,10 @@ MISSING = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 
 
 def snapshot(value: Any) -> Any:
-    """What to remember of a value in order to notice a change: numbers and strings, alone or in small containers, and
-    which tensor it is. MISSING for anything else."""
+    """What to remember of a value in order to notice a change; MISSING when nothing is.
+
+    Numbers and strings, alone or in small containers, and which tensor it is.
+    """
     kind = type(value)
     if kind in PLAIN:
         return (kind, value)
@@ -312,8 +315,10 @@ def shown(remembered: Any) -> str:
 
 
 def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
-    """What a function finds outside its arguments: closure cells and global variables that its code names, also in the
-    user's functions that it calls by name."""
+    """What a function finds outside its arguments, each with the way to get it again.
+
+    Closure cells and global variables that its code names, also in the user's functions that it calls by name.
+    """
     found: list[tuple[str, Callable[[], Any]]] = []
     seen: set[int] = set()
     todo: list[Any] = [fn]
@@ -323,8 +328,7 @@ def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
             todo.append(f.func)
             continue
         if isinstance(f, types.MethodType):
-            owner = f.__self__
-            found.append(("self", lambda owner=owner: owner))
+            found.append(("self", functools.partial(getattr, f, "__self__")))
             f = f.__func__
         f = getattr(f, "__wrapped__", f)
         if isinstance(f, Compiled):
@@ -344,7 +348,7 @@ def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
             found.append((name, content))
         for name in global_names(code):
             if name in f.__globals__:
-                found.append((f"global {name}", lambda names=f.__globals__, name=name: names.get(name, MISSING)))
+                found.append((f"global {name}", functools.partial(f.__globals__.get, name, MISSING)))
         for _, get in found:
             value = get()
             if isinstance(value, types.FunctionType | types.MethodType | functools.partial) and id(value) not in seen:
@@ -370,6 +374,21 @@ def ours_to_watch(f: Callable) -> bool:
     return "site-packages" not in file and not file.startswith(sys.base_prefix + "/lib/python")
 
 
+def guard(description: str, get: Callable[[], Any], old: Any) -> Guard:
+    """A guard for what `get()` gives, whose snapshot was `old`."""
+    return Guard(description, lambda: snapshot(get()), old)
+
+
+def absence_guard(cell: Gradient, absent: bool) -> Guard:
+    """A guard for whether a variable has a gradient."""
+    return guard(f"whether {cell.name} is None", lambda: cell._tensor is None, snapshot(absent))
+
+
+def attribute(owner: Any, key: str) -> Callable[[], Any]:
+    """How to get a plain attribute of an object again."""
+    return lambda: owner.__dict__.get(key, MISSING)
+
+
 def attribute_guards(description: str, owner: Any) -> list[Guard]:
     """Guards for the plain attributes of an object."""
     guards = []
@@ -377,28 +396,23 @@ def attribute_guards(description: str, owner: Any) -> list[Guard]:
     for key, value in list(getattr(owner, "__dict__", {}).items()):
         old = snapshot(value)
         if key not in own_business and old is not MISSING and type(old) is not Tensor:
-            guards.append(
-                Guard(
-                    f"{description}.{key}", lambda owner=owner, key=key: snapshot(owner.__dict__.get(key, MISSING)), old
-                )
-            )
+            guards.append(guard(f"{description}.{key}", attribute(owner, key), old))
     return guards
 
 
 def guards_of(fn: Callable) -> list[Guard]:
     """Guards for everything a function finds outside its arguments."""
-    guards, objects = [], set()
+    guards: list[Guard] = []
+    objects: set[int] = set()
+    unwatched = (type, types.FunctionType, types.ModuleType, Operand, Compiled)
     for description, get in found_values(fn):
         value = get()
         old = snapshot(value)
         if old is not MISSING:
-            guards.append(Guard(description, lambda get=get: snapshot(get()), old))
-        elif hasattr(value, "__dict__") and not isinstance(
-            value, type | types.FunctionType | types.ModuleType | Operand
-        ):
-            if id(value) not in objects and not isinstance(value, Compiled):
-                objects.add(id(value))
-                guards += attribute_guards(description.removeprefix("global "), value)
+            guards.append(guard(description, get, old))
+        elif hasattr(value, "__dict__") and not isinstance(value, unwatched) and id(value) not in objects:
+            objects.add(id(value))
+            guards += attribute_guards(description.removeprefix("global "), value)
     return guards
 
 
@@ -411,8 +425,13 @@ def random_states(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
     for description, get in found_values(fn):
         value = get()
         if isinstance(value, np.random.Generator):
-            states.append((description, lambda value=value: repr(value.bit_generator.state)))
+            states.append((description, generator_state(value)))
     return states
+
+
+def generator_state(generator: np.random.Generator) -> Callable[[], str]:
+    """How to get the state of a NumPy generator."""
+    return lambda: repr(generator.bit_generator.state)
 
 
 # -------------------------------------------------------------------------------------------------------- compile
@@ -525,7 +544,7 @@ class Version:
         except TraceError:
             raise
         except Exception as error:
-            error.partial_graph = recorder.graph([])  # type: ignore[attr-defined] - for drawing what was built so far
+            error.partial_graph = recorder.graph([])  # type: ignore[attr-defined]  # to draw what was built so far
             raise
         finally:
             mode.reset(token)
@@ -537,7 +556,7 @@ class Version:
             if isinstance(t, Operand):
                 kind = "float" if id(t) in recorder.weak else "tensor"
                 self.template.append((kind, len(outputs)))
-                outputs.append(recorder.read(t) if isinstance(t, Variable) else t)
+                outputs.append(t if isinstance(t, Tensor) else recorder.read(t))
             else:
                 self.template.append(("static", t))
         self.differentiable = [t.requires_grad and id(t) not in recorder.used_up for t in outputs]
@@ -546,10 +565,7 @@ class Version:
         self.arrays = [array for array, _ in arrays]
         self.program = Program(graph, compiled.chosen_passes)
         self.guards = before + [g for m in recorder.objects.values() for g in attribute_guards(type(m).__name__, m)]
-        self.guards += [
-            Guard(f"whether {cell.name} is None", lambda cell=cell: (bool, cell._tensor is None), (bool, t is None))
-            for cell, t in recorder.reads.items() if isinstance(cell, Gradient)
-        ]  # fmt: skip
+        self.guards += [absence_guard(v, t is None) for v, t in recorder.reads.items() if isinstance(v, Gradient)]
         self.captured = [n for n in graph.constants if n.seq < recorder.start and not (n.attrs and "weak" in n.attrs)]
         self.keep_alive = leaves  # static arguments are recognised by identity
 
@@ -559,7 +575,8 @@ class Version:
             new = g.get()
             if not unchanged(g.value, new):
                 raise TraceError(
-                    f"{compiled.name}: the function changes {g.description} while it is traced, which would happen only once",
+                    f"{compiled.name}: the function changes {g.description} while it is traced, "
+                    "which would happen only once",
                     expected="no assignment to Python values from inside a compiled function",
                     actual=f"{shown(g.value)} became {shown(new)}",
                     remedy="return the value, or keep it in a mg.Variable and use .assign",
@@ -567,7 +584,8 @@ class Version:
         for name, get, old in states:
             if get() != old:
                 raise TraceError(
-                    f"{compiled.name}: the function draws random numbers from {name}, which would be frozen into the graph",
+                    f"{compiled.name}: the function draws random numbers from {name}, "
+                    "which would be frozen into the graph",
                     remedy="use mg.random, whose generator is part of the graph, or pass the numbers as an argument",
                 )
 
@@ -634,8 +652,11 @@ class Compiled:
         self._parameters = parameter_names(fn)
         unknown = set(self.static_argnames) - set(self._parameters)
         if unknown:
-            raise ArgumentError(f"compile({self.name}): static_argnames", expected=f"names among {list(self._parameters)}",
-                                actual=f"{sorted(unknown)}")  # fmt: skip
+            raise ArgumentError(
+                f"compile({self.name}): static_argnames",
+                expected=f"names among {list(self._parameters)}",
+                actual=f"{sorted(unknown)}",
+            )
 
     def labels(self, args: Any, kwargs: Any) -> list[str]:
         """The name of each leaf of the arguments, as the user would write it: `x`, `batch[0]`, `params["w"]`."""
@@ -694,8 +715,9 @@ class Compiled:
             self.last = version
             if len(self.traces) in (8, 32, 128):
                 warnings.warn(
-                    f"{self.name} has been traced {len(self.traces)} times; the last time because {why}. Each trace costs "
-                    "milliseconds: pass values that change as tensors or floats, or pad to a few fixed shapes.",
+                    f"{self.name} has been traced {len(self.traces)} times; the last time because {why}. "
+                    "Each trace costs milliseconds: pass values that change as tensors or floats, or pad to a few "
+                    "fixed shapes.",
                     stacklevel=3,
                 )
             return version

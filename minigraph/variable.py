@@ -50,7 +50,7 @@ class Variable(Operators):
     >>> before = counter.read()
     >>> counter.assign(counter + 1)
     >>> counter, before
-    (Variable(1, dtype=int64, name='counter'), tensor(0, dtype=int64))
+    (Variable(1, dtype=int64, name='counter'), tensor(0, dtype=int64, name='counter'))
     """
 
     def __init__(
@@ -94,8 +94,12 @@ class Variable(Operators):
         """Raise unless `t` has this variable's shape, dtype and device."""
         mine, name = self._tensor, self.name or "variable"
         if t.shape != mine.shape:
-            raise ShapeError(f"{name}.assign: shapes differ", expected=f"shape {mine.shape}", actual=f"shape {t.shape}",
-                             remedy="a variable never changes its shape; make a new one, or reshape the value")  # fmt: skip
+            raise ShapeError(
+                f"{name}.assign: shapes differ",
+                expected=f"shape {mine.shape}",
+                actual=f"shape {t.shape}",
+                remedy="a variable never changes its shape; make a new one, or reshape the value",
+            )
         if t.dtype != mine.dtype:
             raise DTypeError(f"{name}.assign: dtypes differ", expected=str(mine.dtype), actual=str(t.dtype),
                              remedy=f'convert the value: value.astype("{mine.dtype}")')  # fmt: skip

@@ -16,7 +16,7 @@ UNARY = {
     "relu_shifted": lambda x: mg.relu(x + 0.1234),
     "square": lambda x: x * x * 0.1,
     "negative": lambda x: -x,
-    "twice_negative": lambda x: -(-x),
+    "twice_negative": lambda x: -(-x),  # noqa: B002
     "times_one": lambda x: x * 1.0,
     "minus_zero": lambda x: x - 0.0,
     "over_four": lambda x: x / 4.0,

@@ -81,11 +81,13 @@ def test_scan_in_reverse_and_by_length():
 
 
 def test_while_loop_whose_length_depends_on_the_data():
-    f = lambda x: mg.while_loop(
-        lambda s: (s["x"] ** 2).sum() < 100.0,
-        lambda s: {"x": s["x"] ** 2 * 1.1, "n": s["n"] + 1},
-        {"x": x, "n": mg.tensor(0)},
-    )  # noqa: E731, E501
+    def f(x):
+        return mg.while_loop(
+            lambda s: (s["x"] ** 2).sum() < 100.0,
+            lambda s: {"x": s["x"] ** 2 * 1.1, "n": s["n"] + 1},
+            {"x": x, "n": mg.tensor(0)},
+        )
+
     x = x64(1.5, 1.2)
     assert f(x)["n"].item() == mg.compile(f)(x)["n"].item() > 1
     both(lambda x: f(x)["x"].sum(), x)

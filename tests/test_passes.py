@@ -38,7 +38,7 @@ SAFE = {
     "divide_by_one": lambda x: x / 1.0,
     "subtract_zero": lambda x: x - 0.0,
     "multiply_by_minus_one": lambda x: x * -1.0,
-    "double_negative": lambda x: -(-x),
+    "double_negative": lambda x: -(-x),  # noqa: B002
     "add_negative": lambda x: x + (-mg.sin(x)),
     "subtract_negative": lambda x: x - (-mg.sin(x)),
     "power_one": lambda x: x**1.0,

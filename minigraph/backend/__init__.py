@@ -1,9 +1,9 @@
 """Array modules and devices: where values live, and which library computes on them.
 
-An operation's `run(xp, ...)` is written once, for any array module with NumPy's names. A `Backend` is what the engine has
-to know about such a module beside that: which arrays are its own, how to move them, how to draw random bits. There are
-three: NumPy ("cpu"), CuPy ("cuda"), and a stand-in that runs on the CPU and refuses what CuPy refuses ("strict"), so
-that machines without a GPU can test that code for one keeps its arrays apart.
+An operation's `run(xp, ...)` is written once, for any array module with NumPy's names. A `Backend` is what the engine
+has to know about such a module beside that: which arrays are its own, how to move them, how to draw random bits. There
+are three: NumPy ("cpu"), CuPy ("cuda"), and a stand-in that runs on the CPU and refuses what CuPy refuses ("strict"),
+so that machines without a GPU can test that code for one keeps its arrays apart.
 
 CuPy is imported when a CUDA device is asked for, not before.
 """
@@ -41,7 +41,7 @@ class Device(NamedTuple):
     """
 
     kind: str
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a device
 
     def __str__(self) -> str:
         return self.kind if self.kind != "cuda" else f"{self.kind}:{self.index}"
@@ -84,7 +84,7 @@ def _load(kind: str) -> Backend:
 
 
 def device(name: Any) -> Device:
-    """A device by its name: "cpu", "cuda", "cuda:1" (or "strict", the stand-in for tests); a Device is returned as it is.
+    """A device by its name: "cpu", "cuda", "cuda:1" (or "strict", the stand-in for tests); a Device stays itself.
 
     Raises:
         DeviceError: there is no such device here; the message says what to install.

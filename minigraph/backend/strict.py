@@ -18,6 +18,7 @@ this module refuses every NumPy function, because an operation's `run` is to use
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,8 @@ class StrictArray:
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
         )
 
     def __array_ufunc__(self, ufunc: Any, *args: Any, **kwargs: Any) -> Any:
@@ -282,7 +284,7 @@ class StrictArray:
         return self._array.base
 
     @property
-    def T(self) -> StrictArray:
+    def T(self) -> StrictArray:  # noqa: N802 - its name everywhere
         return StrictArray(self._array.T)
 
     def __repr__(self) -> str:
@@ -408,7 +410,7 @@ module = Module()
 def _forward_attributes() -> None:
     """Give StrictArray the attributes, methods and operators of an array, each through `operand` and `result`."""
     for name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"):
-        setattr(StrictArray, name, property(lambda self, name=name: getattr(self._array, name)))
+        setattr(StrictArray, name, property(attrgetter(f"_array.{name}")))
     methods = [
         "astype",
         "reshape",

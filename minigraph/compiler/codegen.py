@@ -1,8 +1,8 @@
 """Code: a graph as the text of a straight-line Python function.
 
 One statement for each operation, in the order of the schedule, commented with the result's type and the user's line.
-What can be computed into a buffer of the plan is (`add(x, w, out=m3)`); everything else is allocated by its operation. The
-functions called are the operations' own `run`, so static mode computes what dynamic mode computes.
+What can be computed into a buffer of the plan is (`add(x, w, out=m3)`); everything else is allocated by its operation.
+The functions called are the operations' own `run`, so static mode computes what dynamic mode computes.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def generate(
         if id(n) not in variable:
             variable[id(n)] = identifier(n.name, f"c{len(names)}", taken)
             names[variable[id(n)]] = n.value
-    offsets = {id(b.node): b.offset for b in plan.buffers} if plan else {}
+    offsets = {id(b.node): b.offset for b in plan.buffers if b.offset is not None} if plan else {}
     functions: dict[Any, str] = {}
 
     def function_name(f: Any, hint: str) -> str:
@@ -98,13 +98,15 @@ def generate(
         for x in n.inputs:
             last_use[id(x)] = i
     kept = {id(n) for n in graph.roots()}
-    body, lines, buffers = [], {}, []
+    body: list[str] = []
+    lines: dict[int, Tensor] = {}
+    buffers: list[tuple[str, Tensor, int]] = []  # the parameters of `make`: name, node, offset in the arena
     for i, n in enumerate(order):
         arguments = [variable[id(x)] for x in n.inputs]
         target = donated.get(id(n))
         if target is not None and (last_use.get(id(target), -1) > i or into(n) is None):
             target = None  # somebody reads the old array later: it is copied at the end
-        writer = into(n) if target is not None or offsets.get(id(n)) is not None else None
+        writer = into(n) if target is not None or id(n) in offsets else None
         result = variable[id(target)] if target is not None else identifier(None, f"{'m' if writer else 't'}{i}", taken)
         variable[id(n)] = result
         for k, v in (n.attrs or {}).items():
@@ -125,7 +127,7 @@ def generate(
         body.append(f"        {statement}  # {spec_of(n.value)!r}{place}")
         dead = [
             variable[id(x)] for x in dict.fromkeys(n.inputs)
-            if last_use[id(x)] == i and id(x) not in kept and x.inputs and offsets.get(id(x)) is None
+            if last_use[id(x)] == i and id(x) not in kept and x.inputs and id(x) not in offsets
         ]  # fmt: skip
         if dead:
             body.append(f"        del {', '.join(dead)}")

@@ -1,11 +1,11 @@
 """The memory plan: which buffer each result lives in, and from when to when.
 
-A result lives from the operation that makes it to the last one that uses it, or a view of it. Two results whose lives do
-not overlap may share memory. The plan places results in one arena, largest first, each at the lowest offset that is free
-during its whole life (greedy by size; Y. Pisarchyk and J. Lee, "Efficient memory management for deep neural net
+A result lives from the operation that makes it to the last one that uses it, or a view of it. Two results whose lives
+do not overlap may share memory. The plan places results in one arena, largest first, each at the lowest offset that is
+free during its whole life (greedy by size; Y. Pisarchyk and J. Lee, "Efficient memory management for deep neural net
 inference", 2020). An elementwise operation may also write over an input that ends there: it takes the input's place.
 
-Peak and total are in bytes. `bound` is the largest sum of results alive at one time in this order: no plan can use less.
+Peak and total are in bytes. `bound` is the largest sum of results alive at one time in this order: no plan uses less.
 """
 
 from __future__ import annotations
@@ -43,10 +43,8 @@ class MemoryPlan:
         self.without_reuse = sum(b.nbytes for b in buffers)
 
     def __repr__(self) -> str:
-        lines = [
-            f"memory plan: {len(self.buffers)} results, {self.without_reuse:,} bytes without reuse, peak {self.peak:,} bytes, "
-            f"lower bound {self.bound:,}, arena {self.arena:,}"
-        ]
+        head = f"memory plan: {len(self.buffers)} results, {self.without_reuse:,} bytes without reuse"
+        lines = [f"{head}, peak {self.peak:,} bytes, lower bound {self.bound:,}, arena {self.arena:,}"]
         for b in self.buffers:
             place = "outside" if b.offset is None else f"@{b.offset}"
             note = " in place" if b.in_place_of is not None else ""
@@ -100,8 +98,8 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
                 and id(o) in position
                 and ends[id(o)] == position[key]
             ):
-                taken_over[key], root = o, first[id(o)]
-                first[key] = root
+                taken_over[key] = o
+                root = first[key] = first[id(o)]
                 chain_end[id(root)] = end
                 break
     placed: list[tuple[int, int, int, int]] = []  # start, end, offset, nbytes
@@ -111,14 +109,14 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
     for n in sorted(roots, key=lambda n: (-nbytes(n), position[id(n)])):
         start, end = position[id(n)], chain_end[id(n)]
         size = -(-nbytes(n) // ALIGNMENT) * ALIGNMENT
-        offset = 0
-        for _, _, o, s in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
-            if offset + size <= o:
+        lowest = 0
+        for _, _, at, taken in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
+            if lowest + size <= at:
                 break
-            offset = max(offset, o + s)
-        placed.append((start, end, offset, size))
-        offsets[id(n)] = offset
-        arena = max(arena, offset + size)
+            lowest = max(lowest, at + taken)
+        placed.append((start, end, lowest, size))
+        offsets[id(n)] = lowest
+        arena = max(arena, lowest + size)
     buffers, alive, outside = [], [0] * (last + 1), [0] * (last + 1)
     for n in own:
         key = id(n)

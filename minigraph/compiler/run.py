@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..errors import MinigraphError
 from ..graph import Graph, copy_node
 from ..op import explained
 from ..tensor import Tensor, run_watched
@@ -27,7 +28,7 @@ _number = count(1).__next__
 
 
 def writes_into(node: Tensor) -> Callable | None:
-    """The NumPy function that computes a node into a given buffer, `f(*arrays, **attrs, out=buffer)`; None if there is none."""
+    """The NumPy function `f(*arrays, **attrs, out=buffer)` that computes a node into a buffer, if there is one."""
     if type(node.value) is tuple or node.op.view:
         return None
     if isinstance(node.op.numpy, np.ufunc):
@@ -109,7 +110,7 @@ class Executable:
 
     def _explain(self, error: Exception, xp: Any, arrays: Sequence[Any]) -> Exception:
         """What the operation at the failing line would have said in dynamic mode."""
-        code, trace, line = self._code[xp], error.__traceback__, None
+        code, trace, line = self._code[xp], error.__traceback__, 0
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == code.file:
                 line = trace.tb_lineno
@@ -118,14 +119,14 @@ class Executable:
         if node is None:
             return error
         better = explained(node.op, node.inputs, node.attrs, error)
-        if hasattr(better, "site") and node.site is not None:
+        if isinstance(better, MinigraphError) and node.site is not None:
             better = type(better)(
                 better.what, expected=better.expected, actual=better.actual, remedy=better.remedy, site=node.site
             )
         return better
 
     def debug(self, arrays: Sequence[Any], hooks: Sequence[Any]) -> list[Any]:
-        """Run node by node, in the scheduled order, telling the hooks before and after each: same results, in the open."""
+        """Run node by node, in the scheduled order, telling the hooks before and after each. Same results."""
         found: dict[int, Tensor] = {}
         for n, a in zip([*self.graph.inputs, *self.graph.reads.values()], arrays, strict=True):
             found[id(n)] = concrete(n, a)

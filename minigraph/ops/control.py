@@ -3,8 +3,8 @@
 In dynamic mode `cond`, `while_loop` and `scan` are what they say in Python: an `if`, a `while`, a `for`; the operations
 inside are recorded one by one. Under tracing, the branches and bodies are traced into nested graphs, and one operation
 stands for the whole. Its gradient is again such an operation, on the graph of the gradient of its body, so all orders
-follow. A loop whose number of steps is not known before it runs cannot be differentiated as a static graph: its gradient
-replays the loop define-by-run when it runs.
+follow. A loop whose number of steps is not known before it runs cannot be differentiated as a static graph: its
+gradient replays the loop define-by-run when it runs.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Closed:
                 for v, t in zip(variables, self.operands, strict=False)
             ]
             extra = [*reads, *[found[id(t)] if id(t) in found else unused(t) for t in outer]]
-            new = [b.graph.assigns.get(v, x) for v, x in zip(self.assigned, reads, strict=False)]
+            new: list[Any] = [b.graph.assigns.get(v, x) for v, x in zip(self.assigned, reads, strict=False)]
             inputs = [*b.arguments, *extra]
             known = set(map(id, inputs))
             nodes = [*inputs, *[n for n in b.graph.nodes if id(n) not in known]]
@@ -146,8 +146,6 @@ def _call_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: 
 
 
 CALL = Op("call", run=_call_run, infer=_call_infer, vjp=_call_vjp, saves=("inputs",))
-RECOMPUTE = Op("recompute", run=_call_run, infer=_call_infer, saves=("inputs",), barrier=True,
-               vjp=lambda F, needs, g, y, *inputs, graph: _recompute_vjp(F, needs, g, y, *inputs, graph=graph))  # fmt: skip
 
 
 def _recompute_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, graph: Graph) -> list[Any]:
@@ -157,6 +155,9 @@ def _recompute_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inp
     else:
         found = iter(executable(back)([*inputs, *g]))
     return [next(found) if need else None for need in needs]
+
+
+RECOMPUTE = Op("recompute", run=_call_run, infer=_call_infer, vjp=_recompute_vjp, saves=("inputs",), barrier=True)
 
 
 def call(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -206,8 +207,12 @@ def _cond_run(xp: Any, pred: Any, *operands: Any, true_graph: Graph, false_graph
 
 def _cond_infer(pred: Spec, *operands: Spec, true_graph: Graph, false_graph: Graph) -> tuple[Spec, ...]:
     if pred.shape != ():
-        raise ShapeError("cond: pred is a single truth value", expected="shape ()", actual=repr(pred),
-                         remedy="reduce it with mg.any or mg.all, or use mg.where to choose element by element")  # fmt: skip
+        raise ShapeError(
+            "cond: pred is a single truth value",
+            expected="shape ()",
+            actual=repr(pred),
+            remedy="reduce it with mg.any or mg.all, or use mg.where to choose element by element",
+        )
     a, b = [[spec_of(t.value) for t in g.outputs] for g in (true_graph, false_graph)]
     if [(s.shape, s.dtype) for s in a] != [(s.shape, s.dtype) for s in b]:
         raise ShapeError(
@@ -340,8 +345,12 @@ def same_carry(name: str, function: str, before: Sequence[Spec], after: Sequence
     """Raise unless a loop's body returns what it was given, shape by shape."""
     new = [spec_of(t.value) for t in after]
     if [(s.shape, s.dtype) for s in before] != [(s.shape, s.dtype) for s in new]:
-        raise ShapeError(f"{name}: {function} must return the shapes and dtypes it was given", expected=str(list(before)),
-                         actual=str(new), remedy="use .astype for dtypes; a shape cannot change from step to step")  # fmt: skip
+        raise ShapeError(
+            f"{name}: {function} must return the shapes and dtypes it was given",
+            expected=str(list(before)),
+            actual=str(new),
+            remedy="use .astype for dtypes; a shape cannot change from step to step",
+        )
 
 
 def _while_vjp(
@@ -455,7 +464,13 @@ def _scan_vjp(
     g_past = [g[outputs + k] for k in float_carry] if past else []
     moving = [*kept, *xs, *[g[k] for k in float_out], *g_past]
     operands = [*start, *moving, *rest]
-    attrs = dict(body=back, carried=len(start), scanned=len(moving), length=length, reverse=not reverse)
+    attrs: dict[str, Any] = {
+        "body": back,
+        "carried": len(start),
+        "scanned": len(moving),
+        "length": length,
+        "reverse": not reverse,
+    }
     if as_graph:
         found = results(bind(SCAN, *operands, **attrs, history=any(x.requires_grad for x in operands)))
     else:
@@ -534,7 +549,8 @@ def scan(
         reverse: go from the last element to the first (the ys stay in the order of `xs`).
 
     Raises:
-        ShapeError: first axes differ, or the carry changes its shape or dtype. ArgumentError: no length, or structures differ.
+        ShapeError: first axes differ, or the carry changes its shape or dtype.
+        ArgumentError: no length, or structures differ.
 
     >>> mg.scan(lambda total, x: (total + x, total), mg.tensor(0), mg.arange(4))
     (tensor(6, dtype=int64), tensor([0, 0, 1, 3], dtype=int64))
@@ -614,7 +630,7 @@ def scan_dynamic(
 
     order = range(steps - 1, -1, -1) if reverse else range(steps)
     rows: list[Any] = [None] * steps
-    y_structure = None
+    y_structure: Any = None
     for i in order:
         new, y = one(*carry, *[x[i] for x in elements])
         same_carry("scan", "f", [spec_of(c.value) for c in carry], new)

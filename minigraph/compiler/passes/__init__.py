@@ -23,7 +23,7 @@ Pass = Callable[[Graph], Graph]
 
 
 class Step(NamedTuple):
-    """One application of a pass, for looking at: the graph before, the graph after, what changed, and the seconds it took."""
+    """One application of a pass, for looking at: the graphs before and after, what changed, and the seconds it took."""
 
     name: str
     before: Graph

@@ -1,8 +1,9 @@
 """Algebraic simplification: a table of rules `pattern -> replacement`, each with the condition under which it holds.
 
 The rules in `EXACT` keep every value for every input, infinities, denormals and signed zeros included; NaN stays NaN
-(its sign bit, which means nothing, may differ). That is why `x + 0 -> x` is not among them (-0.0 + 0.0 is 0.0) and neither is `x * 0 -> 0` (NaN * 0 is NaN). Rules that change
-values in such corners, or by rounding, stand in `VALUE_CHANGING` and are used only when asked for.
+(its sign bit, which means nothing, may differ). That is why `x + 0 -> x` is not among them (-0.0 + 0.0 is 0.0) and
+neither is `x * 0 -> 0` (NaN * 0 is NaN). Rules that change values in such corners, or by rounding, stand in
+`VALUE_CHANGING` and are used only when asked for.
 
 A rule is a function of the node (whose inputs have been simplified already) that returns its replacement or None. Its
 docstring is its name: what the pass explorer shows.
@@ -40,14 +41,8 @@ def made(name: str, *inputs: Tensor, like: Tensor, **attrs: Any) -> Tensor:
     t = object.__new__(Tensor)
     t.op, t.inputs, t.attrs = OPS[name], inputs, attrs
     t.value = infer(t.op, inputs, attrs)
-    t.requires_grad, t.scope, t.site, t.name, t.seq, t._grad = (
-        like.requires_grad,
-        like.scope,
-        like.site,
-        like.name,
-        sequence(),
-        None,
-    )
+    t.requires_grad, t.scope, t.site, t.name = like.requires_grad, like.scope, like.site, like.name
+    t.seq, t._grad = sequence(), None
     return t
 
 

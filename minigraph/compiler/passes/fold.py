@@ -23,7 +23,7 @@ def fold_constants(graph: Graph) -> Graph:
     >>> f(mg.tensor(1.0))
     tensor(6., dtype=float32)
     >>> f.passes[0]
-    fold_constants: 5 -> 4 nodes, 1 change
+    fold_constants: 5 -> 3 nodes, 1 change
       1 x  constant expression -> its value
     """
     changes: list[Change] = []
