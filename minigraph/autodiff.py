@@ -105,18 +105,21 @@ def pull_back(
                 F = array_functions(y)
         for hook in hooks:
             hook.before_backward(node, g)
-        if type(rules) is tuple:  # one rule for each input, used only where a gradient is wanted
-            found = [
-                (k, rule(F, g, y, *values, **attrs))
-                for k, (x, rule) in enumerate(zip(inputs, rules, strict=False))  # optional inputs come last
-                if rule is not None and x.requires_grad
-            ]
-        else:  # one rule that gives all gradients
-            found = enumerate(rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs))
-        for k, gx in found:
-            if gx is None:
+        each = type(rules) is tuple  # one rule for each input; otherwise one that gives all gradients
+        if not each:
+            found = rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs)
+        for k, x in enumerate(inputs):
+            if not x.requires_grad:
                 continue
-            x = inputs[k]
+            if each:
+                rule = rules[k]
+                if rule is None:
+                    continue
+                gx = rule(F, g, y, *values, **attrs)
+            else:
+                gx = found[k]
+                if gx is None:
+                    continue
             key, xv = id(x), x.value
             if type(xv) is tuple:  # a node with several results: the gradient of each is kept by itself
                 slots = cotangents.setdefault(key, [None] * len(xv))
@@ -362,7 +365,7 @@ STOP_GRADIENT = Op("stop_gradient", run=lambda xp, x: x, infer=lambda x: x, nump
 
 
 def stop_gradient(x: Any) -> Tensor:
-    """The same value, through which no gradient flows.
+    """The same value, through which no gradient flows. `x`: any shape and dtype; the result has the same.
 
     >>> mg.grad(lambda x: x * mg.stop_gradient(x))(mg.tensor(3.0))
     tensor(3., dtype=float32)
@@ -439,7 +442,10 @@ def scalar_result(name: str, value: Any) -> Tensor:
 def grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable:
     """The gradient of a scalar function, as a function. Arguments as for `value_and_grad`. Nests to any order.
 
-    With `has_aux` the result is `(gradient, aux)`.
+    With `has_aux` the result is `(gradient, aux)`. The gradient has the structure, shapes and dtypes of the arguments.
+
+    Raises:
+        ShapeError: `fn` did not return a scalar. DTypeError: an argument is not floating point.
 
     >>> mg.grad(mg.grad(lambda x: x**3))(mg.tensor(2.0))
     tensor(12., dtype=float32)
@@ -459,6 +465,10 @@ def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
 
     The returned function takes the structure of the result and returns a tuple, one entry for each primal; it may be
     called any number of times.
+
+    Raises:
+        DTypeError: a primal is not floating point.
+        ArgumentError, ShapeError: when called, if the cotangents do not have the structure and shapes of the result.
 
     >>> y, back = mg.vjp(lambda x: x * x, mg.tensor([1.0, 2.0]))
     >>> back(mg.tensor([1.0, 10.0]))
@@ -499,7 +509,13 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
     2017).
 
     Args:
-        primals, tangents: sequences of equal length and structure.
+        primals, tangents: sequences of equal length, structure and shapes.
+
+    Returns:
+        (value, derivative), both of the structure, shapes and dtypes of the result of `fn`.
+
+    Raises:
+        ArgumentError, ShapeError: primals and tangents do not match. DTypeError: a primal is not floating point.
 
     >>> mg.jvp(lambda x: x**2, (mg.tensor(3.0),), (mg.tensor(1.0),))
     (tensor(9., dtype=float32), tensor(6., dtype=float32))
@@ -542,7 +558,11 @@ def jacobian(fn: Callable, argnums: int | Sequence[int] = 0) -> Callable:
     Args:
         fn: returns one tensor. argnums: as for `value_and_grad`; for a tree the result is a tree.
 
-    One backward walk for each element of the result, so it suits functions with few results.
+    Its shape is the shape of the result followed by that of the argument. One backward walk for each element of the
+    result, so it suits functions with few results.
+
+    Raises:
+        DTypeError: `fn` did not return one tensor, or an argument is not floating point.
 
     >>> mg.jacobian(lambda x: x * x)(mg.tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -583,7 +603,10 @@ def unit(y: Tensor, k: int) -> Tensor:
 
 
 def hessian(fn: Callable, argnums: int = 0) -> Callable:
-    """The matrix of all second derivatives of a scalar function: the jacobian of its gradient.
+    """The matrix of all second derivatives of a scalar function: the jacobian of its gradient, shape `(*x, *x)`.
+
+    Raises:
+        ShapeError: `fn` did not return a scalar. DTypeError: the argument is not floating point.
 
     >>> mg.hessian(lambda x: (x**3).sum())(mg.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],
@@ -600,6 +623,9 @@ def checkpoint(fn: Callable) -> Callable:
 
     Memory for time (A. Griewank and A. Walther, "Revolve", 2000; T. Chen et al., "Training deep nets with sublinear
     memory cost", 2016). Values and gradients are those of `fn`; random numbers (dropout) are the same both times.
+
+    Raises:
+        GraphError: when called, if `fn` calls `backward()` itself.
 
     >>> mg.grad(mg.checkpoint(lambda x: mg.exp(mg.sin(x))))(mg.tensor(0.0))
     tensor(1., dtype=float32)

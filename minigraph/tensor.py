@@ -309,7 +309,13 @@ def bind(op: Op, *inputs: Tensor, **attrs: Any) -> Tensor:
     if _mode() is not None or not backend.only_numpy:
         return bind_watched(op, inputs, attrs)
     try:
-        value = op.numpy(*[x.value for x in inputs], **attrs)
+        if attrs or len(inputs) > 2:
+            value = op.numpy(*[x.value for x in inputs], **attrs)
+        elif len(inputs) == 2:  # spelled out: most operations of a program come this way
+            a, b = inputs
+            value = op.numpy(a.value, b.value)
+        else:
+            value = op.numpy(*[x.value for x in inputs])
     except Exception as error:
         symbolic = any(x.is_symbolic for x in inputs)
         raise leaked(op, inputs) if symbolic else explained(op, inputs, attrs, error) from None
@@ -531,15 +537,17 @@ def _short(data: Any) -> str:
 
 
 def asarray(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of `data`; a tensor that fits already is returned as it is.
+    """A tensor of `data`; a tensor that fits already is returned as it is. Arguments and errors as for `mg.tensor`.
 
     >>> x = mg.tensor([1.0])
     >>> mg.asarray(x) is x
     True
     """
     if isinstance(data, Operand):
+        from .ops.creation import number_dtype
+
         t = lift(data)
-        t = t if dtype is None or dtype == t.dtype else t.astype(dtype)
+        t = t if dtype is None or t.dtype == number_dtype("asarray", dtype) else t.astype(dtype)
         return t if device is None or t.device == backend.device(device) else t.to(device)
     return tensor(data, dtype=dtype, device=device)
 
