@@ -8,11 +8,14 @@ example may write files.
 import doctest
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+# Notebook kernels and other processes that tests start see this checkout, wherever they run.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core already: threads of theirs would only fight
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
