@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import no_grad, spec_of
 from ..ops import (
     adaptive_avg_pool2d,
@@ -43,8 +43,9 @@ from ..ops import (
     zeros_like,
 )
 from ..ops import cross_entropy as _cross_entropy
-from ..ops.common import need_float
+from ..ops.common import flag, integer, need_float, number, shown
 from ..ops.random import Generator, default_generator
+from ..ops.shape import shape_tuple
 from ..tensor import Tensor, lift
 from ..variable import Variable
 
@@ -76,15 +77,19 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: Generat
     tensor([1., 1., 1.], dtype=float32)
     """
     x = lift(x)
-    if not 0 <= p <= 1:
+    if not 0 <= number("dropout", "p", p) <= 1:
         raise ArgumentError("dropout: p is a probability", expected="0 <= p <= 1", actual=f"{p}")
     if x.value.dtype.kind != "f":
         need_float("dropout", "x", spec_of(x.value))
-    if not training or p == 0:
+    if not flag("dropout", "training", training) or p == 0:
         return x
     if p == 1:
         return x * zeros_like(x)
-    keep = (generator or default_generator).bernoulli(1.0 - p, x.shape, device=x.device)
+    if generator is None:
+        generator = default_generator
+    elif not isinstance(generator, Generator):
+        raise DTypeError("dropout: generator", expected="a mg.random.Generator, or None", actual=shown(generator))
+    keep = generator.bernoulli(1.0 - p, x.shape, device=x.device)
     return x * (keep.astype(x.dtype) * (1.0 / (1.0 - p)))
 
 
@@ -141,7 +146,7 @@ def batch_norm(
             "batch_norm: x has a batch and a channel axis", expected="shape (N, C, ...)", actual=f"shape {x.shape}"
         )
     shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
-    if not training and running_mean is not None and running_var is not None:
+    if not flag("batch_norm", "training", training) and running_mean is not None and running_var is not None:
         centre, spread = reshape(running_mean, shape), reshape(running_var, shape)
         return scaled((x - centre) * (1.0 / sqrt(spread + eps)), weight, bias, shape)
     n = x.size // max(1, x.shape[1])
@@ -181,7 +186,7 @@ def layer_norm(
             [ 0., 0.]], dtype=float32)
     """
     x = lift(x)
-    last = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    last = shape_tuple("layer_norm", normalized_shape)
     if not last or x.shape[-len(last) :] != last:
         raise ShapeError(
             "layer_norm: the last axes", expected=f"shape (..., {', '.join(map(str, last))})", actual=f"shape {x.shape}"
@@ -208,7 +213,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     >>> mg.nn.functional.group_norm(mg.tensor([[1.0, 3.0, 5.0, 5.0]]), 2, eps=1e-8)
     tensor([[-1., 1., 0., 0.]], dtype=float32)
     """
-    x = lift(x)
+    x, num_groups = lift(x), integer("group_norm", "num_groups", num_groups)
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ShapeError(
             "group_norm: the groups divide the channels",

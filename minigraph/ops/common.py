@@ -1,13 +1,14 @@
-"""What the `infer` functions of the catalogue share: axes, broadcasting, result dtypes, and their errors."""
+"""What the functions of the catalogue share: axes, broadcasting, result dtypes, plain arguments, and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index as to_int
 from typing import Any
 
 import numpy as np
 
-from ..errors import BoundsError, DTypeError, ShapeError
+from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from ..op import Spec
 
 
@@ -24,6 +25,57 @@ def one_axis(name: str, axis: Any, ndim: int, *, argument: str = "axis") -> int:
             actual=f"{argument}={k}",
         )
     return k % ndim
+
+
+def integer(name: str, argument: str, value: Any, least: int | None = None) -> int:
+    """`value` as a Python integer of at least `least`; the error names the function and the argument."""
+    try:
+        n = to_int(value)
+    except TypeError as error:
+        if isinstance(error, DTypeError):
+            raise
+        raise DTypeError(f"{name}: {argument} is an integer", expected="an integer", actual=shown(value),
+                         remedy="use // instead of / where it is computed") from None  # fmt: skip
+    if least is not None and n < least:
+        raise ArgumentError(f"{name}: {argument}", expected=f"{least} or more", actual=f"{argument}={n}")
+    return n
+
+
+def number(name: str, argument: str, value: Any) -> float:
+    """`value`, which must be a real number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise DTypeError(f"{name}: {argument} is a number", expected="a Python number", actual=shown(value))
+    return value
+
+
+def flag(name: str, argument: str, value: Any) -> bool:
+    """`value`, which must be true or false."""
+    if not isinstance(value, int | np.bool_):
+        raise DTypeError(f"{name}: {argument} is true or false", expected="True or False", actual=shown(value))
+    return bool(value)
+
+
+def one_of(name: str, argument: str, value: Any, choices: Sequence[str]) -> str:
+    """`value`, which must be one of the words."""
+    if not isinstance(value, str) or value not in choices:
+        words = [f'"{c}"' for c in choices]
+        raise ArgumentError(
+            f"{name}: {argument}", expected=f"{', '.join(words[:-1])} or {words[-1]}", actual=shown(value)
+        )
+    return value
+
+
+def several(name: str, argument: str, value: Any, expected: str) -> tuple[Any, ...]:
+    """The elements of `value`, which must be a sequence."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        raise DTypeError(f"{name}: {argument}", expected=expected, actual=shown(value))
+    return tuple(value)
+
+
+def shown(value: Any) -> str:
+    """The type of an argument and its value, short enough for a message."""
+    text = repr(value)
+    return f"{type(value).__name__} " + (text if len(text) <= 60 else text[:57] + "...").replace("\n", " ")
 
 
 def axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Tensor, bind, lift, lift_all
-from .common import need_float
+from .common import integer, need_float
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -521,8 +521,9 @@ def conv1d(
                          actual=f"x: {x.shape}, weight: {weight.shape}")  # fmt: skip
     if not isinstance(padding, str):
         padding = (0, _pair("conv1d", "padding", padding, 0))
-    y = conv2d(expand_dims(x, axis=2), expand_dims(weight, axis=2), bias, stride=(1, stride) if stride != 1 else 1,
-               padding=padding, dilation=(1, dilation), groups=groups)  # fmt: skip
+    stride, dilation = integer("conv1d", "stride", stride, 1), integer("conv1d", "dilation", dilation, 1)
+    y = conv2d(expand_dims(x, axis=2), expand_dims(weight, axis=2), bias, stride=(1, stride), padding=padding,
+               dilation=(1, dilation), groups=groups)  # fmt: skip
     return squeeze(y, axis=2)
 
 

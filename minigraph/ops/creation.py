@@ -7,7 +7,6 @@ integers int64, unless `dtype=` says otherwise.
 
 from __future__ import annotations
 
-from operator import index as to_int
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from .. import backend
 from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Operators, Tensor, bind, float_dtype, lift, lift_all
+from .common import flag, integer, one_of, shown
 from .shape import BROADCAST_TO, RESHAPE, floats, shape_tuple
 
 __all__ = [
@@ -141,9 +141,10 @@ def _plain(name: str, *values: Any) -> list[Any]:
     """Python numbers from numbers and 0-d tensors."""
     found = []
     for v in values:
-        v = v.item() if isinstance(v, Operators | np.generic | np.ndarray) else v
+        if isinstance(v, Operators | np.generic | np.ndarray) and v.ndim == 0:
+            v = v.item()
         if not isinstance(v, int | float):
-            raise DTypeError(f"{name}: limits are numbers", actual=f"{type(v).__name__} {v!r}")
+            raise DTypeError(f"{name}: limits are numbers", expected="Python numbers", actual=shown(v))
         found.append(v)
     return found
 
@@ -184,13 +185,13 @@ def linspace(
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     start, stop = _plain("linspace", start, stop)
+    n, endpoint, dtype = (
+        integer("linspace", "num", num, 0), flag("linspace", "endpoint", endpoint), number_dtype("linspace", dtype),
+    )  # fmt: skip
     try:
-        n = to_int(num)
-    except TypeError:
-        raise DTypeError("linspace: num is an integer", actual=f"{num!r}") from None
-    if n < 0:
-        raise ArgumentError("linspace: num", expected="0 or more", actual=f"{n}")
-    return leaf(np.linspace(start, stop, n, endpoint=endpoint).astype(number_dtype("linspace", dtype)), device)
+        return leaf(np.linspace(float(start), float(stop), n, endpoint=endpoint).astype(dtype), device)
+    except (ValueError, OverflowError) as error:
+        raise ArgumentError(f"linspace: {error}", actual=f"start={start}, stop={stop}, num={n}") from None
 
 
 def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
@@ -201,7 +202,7 @@ def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None
             [0., 1.]], dtype=float32)
     """
     shape = shape_tuple("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    return leaf(np.eye(shape[0], shape[1], k=to_int(k), dtype=number_dtype("eye", dtype)), device)
+    return leaf(np.eye(shape[0], shape[1], k=integer("eye", "k", k), dtype=number_dtype("eye", dtype)), device)
 
 
 def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
@@ -216,8 +217,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     tensor([[0, 1, 2],
             [0, 1, 2]], dtype=int64)
     """
-    if indexing not in ("xy", "ij"):
-        raise ArgumentError("meshgrid: indexing", expected='"xy" or "ij"', actual=f"{indexing!r}")
+    one_of("meshgrid", "indexing", indexing, ("xy", "ij"))
     tensors = lift_all(*arrays)
     for i, x in enumerate(tensors):
         if x.ndim > 1:

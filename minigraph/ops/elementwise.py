@@ -29,7 +29,7 @@ from ..autodiff import stop_gradient
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Spec, spec_of
 from ..tensor import Tensor, bind, lift, lift_all
-from .common import broadcast, need_float, ufunc_dtype
+from .common import broadcast, need_float, one_of, ufunc_dtype
 
 __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bitwise_and", "bitwise_invert",
@@ -1627,8 +1627,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     >>> mg.gelu(mg.tensor(2.0))
     tensor(1.95449..., dtype=float32)
     """
-    if approximate not in ("none", "tanh"):
-        raise ArgumentError("gelu: approximate", expected='"none" or "tanh"', actual=f"{approximate!r}")
+    one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return activate(GELU if approximate == "none" else GELU_TANH, x)
 
 

@@ -26,7 +26,8 @@ import numpy as np
 from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError, TraceError
 from ..op import Op, Spec
 from ..tensor import Operators, Tensor, bind, lift
-from .common import need_integer, one_axis
+from .common import flag, integer, need_integer, one_axis
+from .creation import number_dtype
 from .shape import BROADCAST_TO, ITEM, floats, shape_tuple
 
 __all__ = ["argsort", "nonzero", "one_hot", "scatter_add", "sort", "take", "take_along_axis", "topk"]
@@ -1089,10 +1090,8 @@ def one_hot(indices: Any, num_classes: int, *, dtype: Any = "float32") -> Tensor
     tensor([[0., 1., 0.],
             [1., 0., 0.]], dtype=float32)
     """
-    n = to_int(num_classes)
-    if n < 0:
-        raise ArgumentError("one_hot: num_classes", expected="0 or more", actual=f"{n}")
-    return bind(ONE_HOT, _integers("one_hot", indices), num_classes=n, dtype=np.dtype(dtype))
+    n = integer("one_hot", "num_classes", num_classes, 0)
+    return bind(ONE_HOT, _integers("one_hot", indices), num_classes=n, dtype=number_dtype("one_hot", dtype))
 
 
 # --------------------------------------------------------------------------------------------------------------- sort
@@ -1145,7 +1144,7 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False) -> Tensor:
     tensor([3, 2, 1], dtype=int64)
     """
     x = lift(x)
-    return bind(SORT, x, axis=one_axis("sort", axis, x.ndim), descending=bool(descending))
+    return bind(SORT, x, axis=one_axis("sort", axis, x.ndim), descending=flag("sort", "descending", descending))
 
 
 def argsort(x: Any, *, axis: int = -1, descending: bool = False) -> Tensor:
@@ -1155,7 +1154,9 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False) -> Tensor:
     tensor([1, 2, 0], dtype=int64)
     """
     x = lift(x)
-    return bind(ARGSORT, x, axis=one_axis("argsort", axis, x.ndim), descending=bool(descending))
+    return bind(
+        ARGSORT, x, axis=one_axis("argsort", axis, x.ndim), descending=flag("argsort", "descending", descending)
+    )
 
 
 def topk(x: Any, k: int, *, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
@@ -1169,8 +1170,8 @@ def topk(x: Any, k: int, *, axis: int = -1, largest: bool = True) -> tuple[Tenso
     """
     x = lift(x)
     axis = one_axis("topk", axis, x.ndim)
-    if not 0 <= to_int(k) <= x.shape[axis]:
+    if not 0 <= (k := integer("topk", "k", k)) <= x.shape[axis]:
         raise ArgumentError("topk: k", expected=f"0 to {x.shape[axis]}, the size of axis {axis}", actual=f"k={k}")
-    order = argsort(x, axis=axis, descending=largest)
-    indices = bind(GETITEM, order, key=Key((*(ALL,) * axis, slice(0, to_int(k)))))
+    order = argsort(x, axis=axis, descending=flag("topk", "largest", largest))
+    indices = bind(GETITEM, order, key=Key((*(ALL,) * axis, slice(0, k))))
     return bind(TAKE_ALONG_AXIS, x, indices, axis=axis), indices

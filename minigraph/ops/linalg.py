@@ -22,7 +22,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Tensor, bind, lift, lift_all
 from .common import axes as normalized_axes
-from .common import need_float, one_axis
+from .common import integer, need_float, number, one_axis, several, shown
 
 __all__ = [
     "diag_embed", "diagonal", "einsum", "linear", "matmul", "outer", "tensordot", "trace", "vecdot", "vector_norm",
@@ -417,11 +417,13 @@ def diag_embed(x: Any, *, offset: int = 0, shape: tuple[int, int] | None = None)
             [0, 0, 2],
             [0, 0, 0]], dtype=int64)
     """
+    from .shape import shape_tuple
+
     t, offset = lift(x), _offset("diag_embed", offset)
     if shape is None:
         n = (t.shape[-1] if t.ndim else 0) + abs(offset)
         shape = (n, n)
-    return bind(DIAG_EMBED, t, shape=tuple(shape), offset=offset)
+    return bind(DIAG_EMBED, t, shape=shape_tuple("diag_embed", shape), offset=offset)
 
 
 def trace(x: Any, *, offset: int = 0) -> Tensor:
@@ -556,6 +558,8 @@ def einsum(*operands: Any, subscripts: str | None = None) -> Tensor:
             raise DTypeError("einsum: the subscripts come first", expected='a string such as "ij,jk->ik"',
                              actual=f"{type(operands[0]).__name__}" if operands else "nothing")  # fmt: skip
         subscripts, *operands = operands  # type: ignore[assignment]
+    if not isinstance(subscripts, str):
+        raise DTypeError("einsum: subscripts", expected='a string such as "ij,jk->ik"', actual=shown(subscripts))
     tensors = lift_all(*operands)
     plan = _plan(subscripts, tuple([t.shape for t in tensors]))
     for i, steps in enumerate(plan.steps):
@@ -670,12 +674,18 @@ def tensordot(x1: Any, x2: Any, axes: int | tuple[Any, Any] = 2) -> Tensor:
     (2, 4)
     """
     a, b = lift_all(x1, x2)
-    if isinstance(axes, int):
+    if hasattr(axes, "__index__") and not isinstance(axes, np.ndarray):
+        axes = integer("tensordot", "axes", axes)
         if not 0 <= axes <= min(a.ndim, b.ndim):
             raise ArgumentError("tensordot: axes", expected=f"0 to {min(a.ndim, b.ndim)}", actual=f"{axes}")
         first, second = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     else:
-        first, second = normalized_axes("tensordot", axes[0], a.ndim), normalized_axes("tensordot", axes[1], b.ndim)
+        pair = several("tensordot", "axes", axes, "a number of axes, or a pair of sequences of axes")
+        if len(pair) != 2:
+            raise ArgumentError(
+                "tensordot: axes", expected="a number of axes, or a pair of sequences of axes", actual=shown(axes)
+            )
+        first, second = normalized_axes("tensordot", pair[0], a.ndim), normalized_axes("tensordot", pair[1], b.ndim)
     pairs = [(a.shape[i], b.shape[j]) for i, j in zip(first, second, strict=False)]
     if len(first) != len(second) or any(n != m for n, m in pairs):
         raise ShapeError("tensordot: the axes do not pair", expected="as many axes of x1 as of x2, of equal sizes",
@@ -751,7 +761,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float 
 
     t = lift(x)
     need_float("vector_norm", "x", t)  # type: ignore[arg-type]
-    if not ord > 0:
+    if not number("vector_norm", "ord", ord) > 0:
         raise ArgumentError("vector_norm: ord", expected="a positive number, or infinity", actual=f"{ord!r}")
     if ord == math.inf:
         return max(abs(t), axis=axis, keepdims=keepdims)

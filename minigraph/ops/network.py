@@ -15,7 +15,7 @@ from ..autodiff import stop_gradient
 from ..errors import ArgumentError, BoundsError, ShapeError
 from ..op import Op, Spec, spec_of
 from ..tensor import Tensor, bind, lift, lift_all
-from .common import need_float, need_integer
+from .common import need_float, need_integer, number
 from .elementwise import where
 from .shape import reshape
 from .special import (
@@ -246,7 +246,7 @@ def smooth_l1_loss(prediction: Any, target: Any, beta: float = 1.0, *, reduction
     >>> mg.smooth_l1_loss(mg.tensor([0.5, 3.0]), mg.tensor([0.0, 0.0]), reduction="none")
     tensor([0.125, 2.5 ], dtype=float32)
     """
-    if not beta >= 0:
+    if not number("smooth_l1_loss", "beta", beta) >= 0:
         raise ArgumentError("smooth_l1_loss: beta", expected="0 or more", actual=f"{beta!r}")
     if beta == 0:
         return l1_loss(prediction, target, reduction=reduction)
@@ -344,6 +344,7 @@ def binary_cross_entropy(p: Any, target: Any, *, reduction: str = "mean") -> Ten
     tensor([0.69314..., 0. ], dtype=float32)
     """
     a, b = lift_all(p, target)
-    if a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f" or not a.size or reduction not in REDUCTIONS:
+    need_reduction("binary_cross_entropy", reduction)
+    if a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f" or not a.size:
         _bce_infer(spec_of(a.value), spec_of(b.value), reduction=reduction)
     return bind(BINARY_CROSS_ENTROPY, a, b, reduction=reduction)

@@ -25,6 +25,7 @@ from ..errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Operators, Tensor, bind, float_dtype, lift
 from ..variable import Variable
+from .common import flag, integer, shown
 from .creation import number_dtype, to_device
 from .index import take
 from .shape import shape_tuple
@@ -219,11 +220,9 @@ def _seeded(seed: Any) -> int:
     """A key from what the user gave as a seed."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
-    if isinstance(seed, bool | np.bool_ | Operators) or not hasattr(seed, "__index__"):
-        raise DTypeError(
-            "seed: an integer, or None for one that differs each time", actual=f"{type(seed).__name__} {seed!r}"
-        )
-    key = to_int(seed)
+    if isinstance(seed, bool | np.bool_ | Operators):
+        raise DTypeError("seed: an integer, or None for one that differs each time", actual=shown(seed))
+    key = integer("seed", "seed", seed)
     if not 0 <= key < 2**64:
         raise ArgumentError("seed: out of range", expected="0 to 2**64 - 1", actual=f"{key}")
     return key
@@ -267,7 +266,14 @@ class Generator:
         self.state = Variable(np.array([_seeded(seed), 0], UINT64), device=device, name=name)
 
     def seed(self, seed: int | None = None) -> None:
-        """Start again from a seed."""
+        """Let the default generator start again from a seed.
+
+    >>> mg.random.seed(0)
+    >>> a = mg.random.uniform((2,))
+    >>> mg.random.seed(0)
+    >>> (mg.random.uniform((2,)) == a).tolist()
+    [True, True]
+    """
         self.state.assign(to_device(Tensor(np.array([_seeded(seed), 0], UINT64)), self.state.device))
 
     def _draw(self, op: Op, n: int, device: Any, attrs: dict[str, Any]) -> Tensor:
@@ -379,7 +385,7 @@ class Generator:
             low, high = (0, to_int(low)) if high is None else (to_int(low), to_int(high))
         except TypeError:
             raise DTypeError("integers: low and high are integers", actual=f"low={low!r}, high={high!r}") from None
-        high = high + 1 if endpoint else high
+        high = high + 1 if flag("integers", "endpoint", endpoint) else high
         sizes, dtype = shape_tuple("integers", shape), number_dtype("integers", dtype)
         if low >= high:
             raise ArgumentError(
@@ -428,7 +434,8 @@ class Generator:
         """
         sizes = shape_tuple("choice", shape)
         table = lift(x) if isinstance(x, Operators | np.ndarray) and x.ndim else None
-        n = table.shape[0] if table is not None else to_int(x)
+        n = table.shape[0] if table is not None else integer("choice", "x", x)
+        replace = flag("choice", "replace", replace)
         count = math.prod(sizes)
         if count and n <= 0:
             raise ArgumentError("choice: nothing to choose from", expected="at least one candidate", actual=f"{n}")
@@ -460,7 +467,7 @@ class Generator:
         >>> len(mg.random.Generator(0).spawn(3))
         3
         """
-        count = shape_tuple("spawn", n)
+        count = shape_tuple("spawn", integer("spawn", "n", n))
         keys = self._draw(RANDOM_BITS, 2 * count[0], "cpu", {"shape": count, "dtype": UINT64}).numpy()
         return [Generator(int(k), device=self.state.device) for k in keys]
 

@@ -23,7 +23,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Spec, spec_of
 from ..tensor import Tensor, bind, lift
 from .common import axes as normalized
-from .common import need_float, one_axis, reduced_shape
+from .common import flag, need_float, number, one_axis, reduced_shape
 from .elementwise import astype
 
 __all__ = [
@@ -316,7 +316,7 @@ def cumulative_sum(x: Any, axis: int | None = None, *, dtype: Any = None, includ
         axis = 0
     axis = one_axis("cumulative_sum", axis, x.ndim)
     y = bind(CUMULATIVE_SUM, x, axis=axis)
-    if not include_initial:
+    if not flag("cumulative_sum", "include_initial", include_initial):
         return y
     from .creation import zeros
     from .shape import concat
@@ -594,7 +594,7 @@ STD = Op(
 
 def _deviation(op: Op, x: Any, axis: Any, correction: float, keepdims: bool) -> Tensor:
     x = lift(x)
-    axis = folded_axes(op.name, axis, x.ndim)
+    axis, correction = folded_axes(op.name, axis, x.ndim), number(op.name, "correction", correction)
     need_float(op.name, "x", spec_of(x.value))
     _freedom(op.name, x, axis, correction)
     return bind(op, x, axis=axis, correction=float(correction), keepdims=keepdims)

@@ -21,7 +21,7 @@ from ..autodiff import complete
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Op, Spec
 from ..tensor import Operators, Tensor, bind, lift, lift_all
-from .common import axes, one_axis
+from .common import axes, integer, one_axis, several, shown
 
 __all__ = [
     "broadcast_arrays",
@@ -50,6 +50,9 @@ __all__ = [
 ALL = slice(None)
 
 
+LARGEST = 2**59  # elements; NumPy counts bytes in 63 bits
+
+
 def shape_tuple(name: str, shape: Any, *, wildcard: bool = False) -> tuple[int, ...]:
     """A shape given as an integer or a sequence of integers, as a tuple; with `wildcard`, -1 is allowed."""
     if isinstance(shape, Operators) and shape.ndim:
@@ -68,6 +71,12 @@ def shape_tuple(name: str, shape: Any, *, wildcard: bool = False) -> tuple[int, 
                 expected="sizes of 0 or more" + (", or one -1" if wildcard else ""),
                 actual=f"shape {sizes}",
             )
+    if math.prod([n or 1 for n in sizes]) > LARGEST:
+        raise ShapeError(
+            f"{name}: no machine has room for this shape",
+            expected=f"at most {LARGEST} elements",
+            actual=f"shape {sizes}",
+        )
     return sizes
 
 
@@ -187,7 +196,7 @@ def _permute_infer(x: Spec, axes: Sequence[int]) -> Spec:
 
 
 def _permutation(ndim: int, given: Sequence[int]) -> tuple[int, ...]:
-    found = axes("permute_dims", tuple(given), ndim)
+    found = axes("permute_dims", several("permute_dims", "axes", given, "a sequence of axes"), ndim)
     if len(found) != ndim:
         raise ShapeError("permute_dims: every axis is named once", expected=f"a permutation of {tuple(range(ndim))}",
                          actual=f"axes={tuple(given)}")  # fmt: skip
@@ -530,7 +539,7 @@ def _some(name: str, arrays: Any) -> list[Tensor]:
     """The operands of a joining operation, lifted; at least one."""
     if isinstance(arrays, Operators):
         raise DTypeError(f"{name}: a list of tensors", actual="one tensor", remedy=f"mg.{name}([a, b, ...], axis=0)")
-    arrays = list(arrays)
+    arrays = several(name, "arrays", arrays, "a list of tensors")
     if not arrays:
         raise ArgumentError(f"{name}: nothing to join", expected="a list of at least one tensor", actual="an empty one")
     return lift_all(*arrays)
@@ -681,7 +690,7 @@ def stack(arrays: Sequence[Any], *, axis: int = 0) -> Tensor:
 def _pieces(n: int, given: Any) -> tuple[int, ...]:
     """The places to cut an axis of size `n` at, between 0 and n, in order."""
     if isinstance(given, int) or (hasattr(given, "__index__") and not isinstance(given, Sequence)):
-        parts = to_int(given)
+        parts = integer("split", "indices_or_sections", given)
         if parts <= 0 or n % parts:
             raise ShapeError(
                 "split: equal parts",
@@ -690,7 +699,8 @@ def _pieces(n: int, given: Any) -> tuple[int, ...]:
                 remedy="give the places to cut at: mg.split(x, [3, 5])",
             )
         return tuple(range(n // parts, n, n // parts)) if n else (0,) * (parts - 1)
-    cuts = tuple([to_int(c) for c in given])
+    given = several("split", "indices_or_sections", given, "a number of equal parts, or the places to cut at")
+    cuts = tuple([integer("split", "indices_or_sections", c) for c in given])
     if any(a > b for a, b in zip((0, *cuts), (*cuts, n), strict=True)):
         raise ShapeError("split: places to cut at", expected=f"numbers from 0 to {n}, in order", actual=f"{cuts}")
     return cuts
@@ -889,7 +899,10 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
     where = axes("roll", axis, x.ndim)
-    far = tuple([to_int(s) for s in shift]) if isinstance(shift, Sequence) else (to_int(shift),) * len(where)
+    if isinstance(shift, Sequence) and not isinstance(shift, str | bytes):
+        far = tuple([integer("roll", "shift", s) for s in shift])
+    else:
+        far = (integer("roll", "shift", shift),) * len(where)
     if len(far) != len(where):
         raise ShapeError("roll: one shift for each axis", expected=f"{len(where)} shifts", actual=f"shift={shift}")
     return bind(ROLL, x, shift=far, axis=where)
@@ -992,7 +1005,9 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
     axis = one_axis("repeat", axis, x.ndim)
-    if isinstance(repeats, Sequence) or np.ndim(repeats):
+    if (isinstance(repeats, Sequence) and not isinstance(repeats, str | bytes)) or (
+        isinstance(repeats, Operators | np.ndarray) and repeats.ndim
+    ):
         from .index import take
 
         times = shape_tuple("repeat", repeats)
@@ -1001,7 +1016,7 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
                 "repeat: one number for each place", expected=f"{x.shape[axis]} numbers", actual=f"{len(times)}"
             )
         return take(x, np.repeat(np.arange(x.shape[axis]), times), axis=axis)
-    return bind(REPEAT, x, repeats=to_int(repeats), axis=axis)
+    return bind(REPEAT, x, repeats=integer("repeat", "repeats", repeats), axis=axis)
 
 
 # ------------------------------------------------------------------------------------------------------ pad, triangles
@@ -1009,7 +1024,7 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
 
 def _pad_widths(ndim: int, given: Any) -> tuple[tuple[int, int], ...]:
     """NumPy's three ways to say how much to pad, as one pair (before, after) for each axis."""
-    if not ndim and not np.size(given):
+    if not ndim and isinstance(given, Sequence) and not given:
         return ()
     try:
         widths = np.broadcast_to(np.asarray(given), (ndim, 2))
@@ -1017,12 +1032,12 @@ def _pad_widths(ndim: int, given: Any) -> tuple[tuple[int, int], ...]:
         raise ShapeError(
             "pad: pad_width",
             expected=f"a number, (before, after), or {ndim} such pairs, one for each axis",
-            actual=f"{given!r}",
+            actual=shown(given),
         ) from None
-    if widths.dtype.kind not in "iu" and widths.size:
-        raise DTypeError("pad: pad_width is made of integers", actual=f"{given!r}")
+    if widths.dtype.kind not in "iu":
+        raise DTypeError("pad: pad_width is made of integers", expected="integers", actual=shown(given))
     if (widths < 0).any():
-        raise ArgumentError("pad: pad_width is never negative", actual=f"{given!r}", remedy="cut with x[1:-1]")
+        raise ArgumentError("pad: pad_width is never negative", actual=shown(given), remedy="cut with x[1:-1]")
     return tuple([(int(a), int(b)) for a, b in widths])
 
 
@@ -1130,7 +1145,7 @@ def tril(x: Any, *, k: int = 0) -> Tensor:
             [1, 1, 0],
             [1, 1, 1]], dtype=int64)
     """
-    return bind(TRIL, lift(x), k=to_int(k))
+    return bind(TRIL, lift(x), k=integer("tril", "k", k))
 
 
 TRIU = Op("triu", *_triangle("triu")[:1], infer=_triangle("triu")[1], samples=_triangle_samples,
@@ -1144,4 +1159,4 @@ def triu(x: Any, *, k: int = 0) -> Tensor:
     tensor([[0, 1],
             [0, 0]], dtype=int64)
     """
-    return bind(TRIU, lift(x), k=to_int(k))
+    return bind(TRIU, lift(x), k=integer("triu", "k", k))

@@ -21,7 +21,7 @@ from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from ..op import Op, Spec, spec_of
 from ..tensor import Tensor, bind, lift, lift_all
 from .common import axes as normalized
-from .common import need_float, need_integer, one_axis, reduced_shape
+from .common import need_float, need_integer, number, one_axis, one_of, reduced_shape
 from .reduction import Axis, folded_axes, samples_for, spread
 from .shape import ITEM, moveaxis, reshape
 
@@ -243,8 +243,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 def need_reduction(name: str, reduction: Any) -> None:
     """Raise unless `reduction` is one of the three."""
-    if reduction not in REDUCTIONS:
-        raise ArgumentError(f"{name}: reduction", expected='"mean", "sum" or "none"', actual=f"{reduction!r}")
+    one_of(name, "reduction", reduction, REDUCTIONS)
 
 
 def need_elements(name: str, argument: str, spec: Spec, reduction: str) -> None:
@@ -526,7 +525,8 @@ def compare(op: Op, prediction: Any, target: Any, reduction: str, **attrs: Any) 
     if type(prediction) is not Tensor or type(target) is not Tensor:
         prediction, target = lift_all(prediction, target)
     a, b = prediction.value, target.value
-    if a.shape != b.shape or a.dtype is not b.dtype or a.dtype.kind != "f" or not a.size or reduction not in REDUCTIONS:
+    need_reduction(op.name, reduction)
+    if a.shape != b.shape or a.dtype is not b.dtype or a.dtype.kind != "f" or not a.size:
         op.infer(spec_of(a), spec_of(b), reduction=reduction, **attrs)
     return bind(op, prediction, target, reduction=reduction, **attrs)
 
@@ -606,7 +606,7 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, *, reduction: s
     >>> mg.huber_loss(mg.tensor([0.5, 3.0]), mg.tensor([0.0, 0.0]), reduction="none")
     tensor([0.125, 2.5  ], dtype=float32)
     """
-    if not delta > 0:
+    if not number("huber_loss", "delta", delta) > 0:
         raise ArgumentError("huber_loss: delta", expected="a positive number", actual=f"{delta!r}")
     return compare(HUBER_LOSS, prediction, target, reduction, delta=delta)
 
