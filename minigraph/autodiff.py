@@ -13,7 +13,7 @@ No walk recurses: a chain of a million nodes is fine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -89,14 +89,14 @@ def pull_back(
     get = cotangents.get
     only_numpy = backend.only_numpy
     F: Any = tensor_functions if as_graph else numpy_functions
+    y: Any
+    values: Sequence[Any]
+    found: Sequence[Any]
     for node in nodes:
         g = take(id(node), None)
         if g is None:
             continue
         inputs, attrs, rules = node.inputs, node.attrs, node.op.vjp
-        y: Any
-        values: Sequence[Any]
-        found: Iterable[tuple[int, Any]]
         if as_graph:
             y, values = node, inputs
         else:

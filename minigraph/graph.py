@@ -360,8 +360,21 @@ def placeholder(
 ) -> Tensor:
     """An input of the graph that is being built by hand; its value is given to `graph.run`. See `mg.Graph`.
 
+    Args:
+        shape, dtype: of the values that will be fed.
+        name: a name for drawings, error messages and `graph.run({name: value})`.
+        requires_grad: gradients with respect to it can be asked for (floating point only).
+
     Raises:
         GraphError: outside a `with mg.Graph():` block.
+
+    >>> with mg.Graph() as g:
+    ...     x = mg.placeholder((2,), name="x")
+    ...     y = x * 2.0
+    >>> x
+    symbolic(float32[2], name='x')
+    >>> g.run({"x": [1.0, 2.0]})
+    tensor([2., 4.], dtype=float32)
     """
     now = mode.get()
     if now is None or now.recorder is None or not now.recorder.symbolic:
@@ -386,6 +399,13 @@ def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, constants: bo
     It may return the node, another known node, or a new node whose own new inputs are collected, too. Inputs and
     readings stay; constants are visited only if `constants` says so. Nodes are shared with the old graph as long as
     nothing above them changed.
+
+    >>> with mg.Graph() as g:
+    ...     y = mg.sin(mg.placeholder((), name="x"))
+    >>> print(mg.compiler.substitute(g, lambda n: mg.compiler.passes.algebra.made("cos", *n.inputs, like=n)))
+    graph(x: float32[])
+      %0 = cos(x)  float32[]
+      return %0
     """
     new: dict[int, Tensor] = {}
     order: dict[int, Tensor] = {}

@@ -46,10 +46,12 @@ class Spec:
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         size = 1
         for n in self.shape:
             size *= n
@@ -57,6 +59,7 @@ class Spec:
 
     @property
     def nbytes(self) -> int:
+        """The number of bytes of the elements."""
         return self.size * self.dtype.itemsize
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
@@ -134,6 +137,9 @@ class Op:
         barrier: may not be merged with an equal operation, removed or computed early (checkpoints).
         flops: `flops(*specs, **attrs)` -> floating-point operations; elementwise operations count one per element.
         samples: valid inputs, `samples(rng)` -> iterable of `(arrays, attrs)`; the test family starts from them.
+
+    Raises:
+        ArgumentError: the catalogue has an operation of this name.
 
     >>> mg.OPS["sin"]
     Op(sin(x))
@@ -220,6 +226,9 @@ def op(run: Callable | None = None, **facts: Any) -> Any:
 
     The keywords are those of `Op`. Give the gradient with `.defvjp`, then check everything with `mg.debug.opcheck`.
 
+    Raises:
+        ArgumentError: the catalogue has an operation of this name.
+
     >>> @mg.op
     ... def softsign(xp, x):
     ...     return x / (1 + abs(x))
@@ -287,7 +296,14 @@ class no_grad(ContextDecorator):
 
 
 class enable_grad(ContextDecorator):
-    """Undo `no_grad` inside it."""
+    """Undo `no_grad` inside it: a context manager and a decorator.
+
+    >>> w = mg.Variable(2.0, requires_grad=True)
+    >>> with mg.no_grad(), mg.enable_grad():
+    ...     y = w * 3.0
+    >>> y.requires_grad
+    True
+    """
 
     def __enter__(self) -> None:
         self.tokens = [*getattr(self, "tokens", ()), mode.set(replace(mode.get() or ORDINARY, grad=True))]

@@ -46,6 +46,9 @@ class Variable(Operators):
         requires_grad: collect gradients in `.grad`.
         name: a name for drawings, error messages and `print(graph)`.
 
+    Raises:
+        DTypeError, ShapeError: as for `mg.tensor`; gradients asked for integers.
+
     >>> counter = mg.Variable(0, name="counter")
     >>> before = counter.read()
     >>> counter.assign(counter + 1)

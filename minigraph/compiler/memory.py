@@ -64,6 +64,14 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
         graph: the graph; its outputs and assigned values are never placed in the arena, since they outlive the run.
         order: its operations, as `schedule` returns them.
         planned: nodes that an executor can write into the arena; the others are counted but allocated when they run.
+
+    >>> with mg.Graph() as g:
+    ...     y = mg.sin(mg.exp(mg.placeholder((256,), name="x")))
+    >>> order = mg.compiler.schedule(g)
+    >>> mg.compiler.plan_memory(g, order, {id(n) for n in order})
+    memory plan: 2 results, 2,048 bytes without reuse, peak 2,048 bytes, lower bound 2,048, arena 1,024
+      step   0 to   1       1,024 B         @0  exp
+      step   1 to   2       1,024 B    outside  sin
     """
     owners: dict[int, Tensor] = {}
     for n in order:

@@ -49,6 +49,12 @@ class Executable:
         graph: what to run.
         donate: for each output, in order, the index of an input whose array the caller gives away: the output is
             computed into it.
+
+    >>> with mg.Graph() as g:
+    ...     y = mg.placeholder((2,), name="x") * 2.0
+    >>> run = mg.compiler.Executable(g)
+    >>> run([np.ones(2, "float32")])
+    [array([2., 2.], dtype=float32)]
     """
 
     def __init__(self, graph: Graph, donate: Sequence[int] = ()):

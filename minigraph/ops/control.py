@@ -377,6 +377,11 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init: Any) -> Any:
 
     Differentiable in both modes; the number of steps may depend on the data.
 
+    Raises:
+        ArgumentError: `body_fun` returns another structure.
+        ShapeError: the truth value is not 0-d, or (under tracing) the carry changes its shape or dtype.
+        TraceError: (under tracing) `cond_fun` assigns a variable.
+
     >>> mg.while_loop(lambda x: x < 100, lambda x: x * 2, mg.tensor(3))
     tensor(192, dtype=int64)
     """

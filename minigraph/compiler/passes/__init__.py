@@ -51,7 +51,19 @@ def default_passes() -> list[Pass]:
 
 
 def optimize(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, list[Step]]:
-    """Apply passes in order: the last graph, and one `Step` for each pass."""
+    """Apply passes in order: the last graph, and one `Step` for each pass.
+
+    Raises:
+        ArgumentError: a pass returned something else than a Graph.
+
+    >>> with mg.Graph() as g:
+    ...     y = mg.sin(-(-mg.placeholder((2,), name="x")))
+    >>> optimized, steps = mg.compiler.optimize(g, mg.compiler.default_passes())
+    >>> print(optimized)
+    graph(x: float32[2])
+      %0 = sin(x)  float32[2]
+      return %0
+    """
     steps = []
     for p in passes:
         start = time.perf_counter()
