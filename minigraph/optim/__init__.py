@@ -1,7 +1,7 @@
 """Optimisers, gradient clipping and learning-rate schedules, with PyTorch's names.
 
-An optimiser's update is written once, as a formula over tensors. In dynamic mode the formula runs over all parameters at
-a time, in one flat array; under tracing it becomes part of the graph of the training step.
+An optimiser's update is written once, as a formula over tensors. In dynamic mode the formula runs over all parameters
+at a time, in one flat array; under tracing it becomes part of the graph of the training step.
 """
 
 from .clip import clip_grad_norm_, clip_grad_value_

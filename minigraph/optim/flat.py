@@ -4,9 +4,9 @@ Updating parameters one by one costs several array operations each, most of it o
 many variables in one array, each variable's tensor being a view of its part, so that an optimiser needs a handful of
 operations for all of them.
 
-Tensors are immutable, so before the array is written to, `writable` asks whether anybody else could see it: somebody who
-kept a tensor that was read from a variable, its array, or a view of it. CPython counts references, so the question has
-an exact answer: more references than there were when only we had them. Then the array is copied first, the holder
+Tensors are immutable, so before the array is written to, `writable` asks whether anybody else could see it: somebody
+who kept a tensor that was read from a variable, its array, or a view of it. CPython counts references, so the question
+has an exact answer: more references than there were when only we had them. Then the array is copied first, the holder
 keeps the old one, and a tensor keeps its value for ever after all.
 """
 

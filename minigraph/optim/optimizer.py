@@ -1,9 +1,9 @@
 """Optimisers: a formula each, applied to many parameters.
 
-The formula of an optimiser is its `rule(F, p, g, *state, lr, t)`: the new parameter and the new state from the old ones,
-the gradient, the learning rate and the number of the step, over a namespace `F` as for gradient rules. Everything that
-changes is a variable: the parameters, the state of each parameter, the learning rate and the step count, so the state
-can be saved, and a compiled training step assigns it like everything else.
+The formula of an optimiser is its `rule(F, p, g, *state, lr, t)`: the new parameter and the new state from the old
+ones, the gradient, the learning rate and the number of the step, over a namespace `F` as for gradient rules. Everything
+that changes is a variable: the parameters, the state of each parameter, the learning rate and the step count, so the
+state can be saved, and a compiled training step assigns it like everything else.
 
 `step()` in dynamic mode compiles the rule once for one flat array (`optim/flat.py`) and runs it on all parameters at a
 time, in place. Under tracing it applies the rule to each parameter's symbolic tensor.
@@ -34,9 +34,10 @@ class Group:
         self.lr = Variable(np.float64(lr), name="lr")
         self.steps = Variable(0, name="steps")
         self.state = {
-            name: [Variable(_zeros(p), name=f"{p.name or 'parameter'}.{name}") for p in self.parameters] for name in names
+            name: [Variable(_zeros(p), name=f"{p.name or 'parameter'}.{name}") for p in self.parameters]
+            for name in names
         }
-        self.flat: list[tuple[list[int], Flat, list[Flat], Any]] | None = None
+        self.flat: tuple[Any, list[Any]] | None = None  # what `Optimizer._flatten` made, and what it holds for
         self.__dict__.update(options)
         self.options = list(options)
 
@@ -51,10 +52,23 @@ class Optimizer:
     """Base of the optimisers. A subclass gives `rule` and the names of its state.
 
     Args:
-        parameters: variables (`module.parameters()`), or a list of dicts `{"params": [...], "lr": ..., ...}` whose other
-            entries override the hyper-parameters for these parameters.
+        parameters: variables (`module.parameters()`), or a list of dicts `{"params": [...], "lr": ..., ...}` whose
+            other entries override the hyper-parameters for these parameters.
         lr: learning rate.
         options: the rule's hyper-parameters.
+
+    An optimiser of your own is a rule:
+
+    >>> class SignDescent(mg.optim.Optimizer):
+    ...     @staticmethod
+    ...     def rule(F, p, g, *, lr, t):
+    ...         return (p - F.sign(g) * F.astype(lr, dtype=p.dtype),)
+    >>> w = mg.nn.Parameter([1.0, -2.0])
+    >>> optimizer = SignDescent([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.75, -1.75]
     """
 
     state_names: Sequence[str] = ()
@@ -65,9 +79,12 @@ class Optimizer:
                              actual=type(parameters).__name__, remedy="[parameter]")  # fmt: skip
         given = list(parameters)
         if not given:
-            raise ArgumentError(f"{type(self).__name__}: no parameters", expected="at least one nn.Parameter",
-                                remedy="pass module.parameters(), and make sure it was not used up by an earlier loop")  # fmt: skip
-        specified = given if isinstance(given[0], dict) else [{"params": given}]
+            raise ArgumentError(
+                f"{type(self).__name__}: no parameters",
+                expected="at least one nn.Parameter",
+                remedy="pass module.parameters(), and make sure it was not used up by an earlier loop",
+            )
+        specified: list[dict[str, Any]] = given if isinstance(given[0], dict) else [{"params": given}]
         self.groups = []
         seen: set[int] = set()
         for s in specified:
@@ -75,11 +92,19 @@ class Optimizer:
             parameters = list(s.pop("params"))
             unknown = set(s) - {"lr", *options}
             if unknown:
-                raise ArgumentError(f"{type(self).__name__}: unknown option", expected=f"lr, {', '.join(options)}", actual=f"{sorted(unknown)}")
+                raise ArgumentError(
+                    f"{type(self).__name__}: unknown option",
+                    expected=f"lr, {', '.join(options)}",
+                    actual=f"{sorted(unknown)}",
+                )
             for p in parameters:
                 if not isinstance(p, Variable) or p.dtype.kind != "f":
-                    raise DTypeError(f"{type(self).__name__}: parameters are floating-point variables", expected="nn.Parameter",
-                                     actual=repr(p), remedy="nn.Parameter(data)")  # fmt: skip
+                    raise DTypeError(
+                        f"{type(self).__name__}: parameters are floating-point variables",
+                        expected="nn.Parameter",
+                        actual=repr(p),
+                        remedy="nn.Parameter(data)",
+                    )
                 if id(p) in seen:
                     raise ArgumentError(f"{type(self).__name__}: parameter {p.name!r} is given twice")
                 seen.add(id(p))
@@ -97,8 +122,11 @@ class Optimizer:
         return self.state_names
 
     @staticmethod
-    def rule(F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, **options: Any) -> tuple[Any, ...]:
-        """(new parameter, new state...) from the old ones and the gradient. `lr`, `t`: 0-d float64."""
+    def rule(*args: Any, **options: Any) -> tuple[Any, ...]:
+        """`rule(F, p, g, *state, lr=lr, t=t, **options)`: (new parameter, new state...) from the old ones.
+
+        `g` is the gradient; `lr`, `t`: 0-d float64.
+        """
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------------- using it
@@ -189,7 +217,7 @@ class Optimizer:
             return self.rule(tensor_functions, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
 
         number = Spec((), "float64", spec.device)
-        names = ["p", "g", *[name for name in self.names(**options)], "lr", "t"]
+        names = ["p", "g", *self.names(**options), "lr", "t"]
         specs = [spec] * (2 + states) + [number, number]
         graph, _, _ = trace(update, specs, f"{type(self).__name__}.rule", names=names)
         self.graph: Graph = optimize(graph, default_passes())[0]
@@ -215,12 +243,17 @@ class Optimizer:
         def pair(cells: Any, want: Any, got: Any, path: str) -> None:
             if isinstance(want, dict):
                 if not isinstance(got, dict) or set(got) != set(want):
-                    raise CheckpointError(f"optimizer state: {path or 'top level'} does not fit", expected=f"{sorted(want)}",
-                                          actual=f"{sorted(got) if isinstance(got, dict) else type(got).__name__}")  # fmt: skip
+                    raise CheckpointError(
+                        f"optimizer state: {path or 'top level'} does not fit",
+                        expected=f"{sorted(want)}",
+                        actual=f"{sorted(got) if isinstance(got, dict) else type(got).__name__}",
+                    )
                 for key in want:
                     pair(cells[key], want[key], got[key], f"{path}.{key}" if path else key)
             elif tuple(np.shape(got)) != want.shape:
-                raise CheckpointError(f"optimizer state: {path} has another shape", expected=f"{want.shape}", actual=f"{np.shape(got)}")
+                raise CheckpointError(
+                    f"optimizer state: {path} has another shape", expected=f"{want.shape}", actual=f"{np.shape(got)}"
+                )
             else:
                 todo.append((cells, got))
 
@@ -272,7 +305,14 @@ class SGD(Optimizer):
     tensor([0., 0.], dtype=float32, requires_grad=True)
     """
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ):
         super().__init__(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
     def check(self, **options: Any) -> None:
@@ -285,7 +325,9 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if options["momentum"] else ()
 
     @staticmethod
-    def rule(F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, momentum: float, weight_decay: float, nesterov: bool) -> tuple[Any, ...]:
+    def rule(
+        F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, momentum: float, weight_decay: float, nesterov: bool
+    ) -> tuple[Any, ...]:
         lr = F.astype(lr, dtype=p.dtype)
         if weight_decay:
             g = g + p * weight_decay
@@ -300,13 +342,20 @@ class Adam(Optimizer):
 
     Args:
         parameters: variables, or groups. lr: learning rate. betas: decay of the two moments, each in [0, 1).
-        eps: added to the denominator. weight_decay: adds weight_decay * p to the gradient (see AdamW for the other kind).
+        eps: added to the denominator. weight_decay: adds weight_decay * p to the gradient (AdamW has the other kind).
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
     decoupled = False
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
         super().__init__(parameters, lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
 
     def check(self, **options: Any) -> None:
@@ -314,7 +363,20 @@ class Adam(Optimizer):
         _at_least_zero(type(self).__name__, eps=options["eps"], weight_decay=options["weight_decay"])
 
     @classmethod
-    def rule(cls, F: Any, p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any, betas: tuple[float, float], eps: float, weight_decay: float) -> tuple[Any, ...]:
+    def rule(
+        cls,
+        F: Any,
+        p: Any,
+        g: Any,
+        m: Any,
+        v: Any,
+        *,
+        lr: Any,
+        t: Any,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+    ) -> tuple[Any, ...]:
         b1, b2 = betas
         if weight_decay and cls.decoupled:
             p = p * F.astype(1.0 - lr * weight_decay, dtype=p.dtype)
@@ -329,28 +391,55 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, 2019): p = (1 - lr weight_decay) p before the step.
+    """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, 2019).
 
-    Arguments as for `Adam`; weight_decay is 0.01 unless given.
+    p = (1 - lr weight_decay) p before the step of Adam. Arguments as for `Adam`; weight_decay is 0.01 unless given.
+
+    >>> w = mg.nn.Parameter([1.0])
+    >>> w.grad = mg.tensor([0.0])
+    >>> mg.optim.AdamW([w], lr=0.1, weight_decay=0.5).step()  # without a gradient, only the decay is left
+    >>> w.tolist()
+    [0.95]
     """
 
     decoupled = True
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2):
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
 
 class RMSprop(Optimizer):
-    """Gradients divided by a running mean of their size (T. Tieleman and G. Hinton, lecture 6.5, 2012), in PyTorch's form.
+    """Gradients divided by a running mean of their size (T. Tieleman and G. Hinton, 2012, lecture 6.5), as in PyTorch.
 
     Args:
         parameters: variables, or groups. lr: learning rate. alpha: decay of the mean. eps: added to the denominator.
         weight_decay: adds weight_decay * p to the gradient.
+
+    >>> w = mg.nn.Parameter([1.0])
+    >>> optimizer = mg.optim.RMSprop([w], lr=0.01)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.9]
     """
 
     state_names = ("square_avg",)
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
         super().__init__(parameters, lr, alpha=alpha, eps=eps, weight_decay=weight_decay)
 
     def check(self, **options: Any) -> None:
@@ -358,7 +447,9 @@ class RMSprop(Optimizer):
         _at_least_zero("RMSprop", eps=options["eps"], weight_decay=options["weight_decay"])
 
     @staticmethod
-    def rule(F: Any, p: Any, g: Any, s: Any, *, lr: Any, t: Any, alpha: float, eps: float, weight_decay: float) -> tuple[Any, ...]:
+    def rule(
+        F: Any, p: Any, g: Any, s: Any, *, lr: Any, t: Any, alpha: float, eps: float, weight_decay: float
+    ) -> tuple[Any, ...]:
         if weight_decay:
             g = g + p * weight_decay
         s = s * alpha + (g * (1 - alpha)) * g

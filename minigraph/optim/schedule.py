@@ -19,6 +19,14 @@ class Schedule:
 
     Args:
         optimizer: whose learning rates to set. They are set at once, for step 0.
+
+    >>> class Halving(mg.optim.Schedule):
+    ...     def factor(self, step):
+    ...         return 0.5**step
+    >>> schedule = Halving(mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0))
+    >>> schedule.step()
+    >>> schedule
+    Halving(step 1, lr=0.5)
     """
 
     def __init__(self, optimizer: Optimizer):
@@ -32,7 +40,7 @@ class Schedule:
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go to the next step. Call it outside of a compiled function: the rate is a variable, so the function sees it."""
+        """Go to the next step. Call it outside of compiled functions: the rate is a variable, so they see it."""
         self.steps.assign(self.steps + 1)
         self._set()
 
@@ -79,7 +87,17 @@ class LambdaLR(Schedule):
 
 
 class StepLR(Schedule):
-    """The rate is multiplied by `gamma` every `step_size` steps."""
+    """The rate is multiplied by `gamma` every `step_size` steps.
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> schedule = mg.optim.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(optimizer.lr, 3))
+    ...     schedule.step()
+    >>> rates
+    [1.0, 1.0, 0.5, 0.5]
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         if step_size < 1:
@@ -92,7 +110,17 @@ class StepLR(Schedule):
 
 
 class ExponentialLR(Schedule):
-    """The rate is multiplied by `gamma` at every step."""
+    """The rate is multiplied by `gamma` at every step.
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> schedule = mg.optim.ExponentialLR(optimizer, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(optimizer.lr, 3))
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 0.25, 0.125]
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float):
         self.gamma = gamma
@@ -103,20 +131,24 @@ class ExponentialLR(Schedule):
 
 
 class LinearLR(Schedule):
-    """The factor goes in a straight line from `start_factor` to `end_factor` in `total_iters` steps, and stays: a warm-up."""
+    """A warm-up: the factor goes in a straight line from `start_factor` to `end_factor` in `total_iters` steps."""
 
-    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5):
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ):
         if total_iters < 1:
             raise ArgumentError("LinearLR: total_iters", expected="an integer >= 1", actual=f"{total_iters}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
-        return self.start_factor + (self.end_factor - self.start_factor) * min(step, self.total_iters) / self.total_iters
+        return (
+            self.start_factor + (self.end_factor - self.start_factor) * min(step, self.total_iters) / self.total_iters
+        )
 
 
 class CosineAnnealingLR(Schedule):
-    """Half a cosine from the first rate to `eta_min` in `T_max` steps (I. Loshchilov and F. Hutter, 2017), then `eta_min`."""
+    """Half a cosine from the first rate to `eta_min` in `T_max` steps (I. Loshchilov and F. Hutter, 2017)."""
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         if T_max < 1:
@@ -145,7 +177,10 @@ class SequentialLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]):
         if len(schedules) != len(milestones) + 1 or list(milestones) != sorted(milestones):
-            raise ArgumentError("SequentialLR: one schedule more than milestones, in order", actual=f"{len(schedules)} schedules, {milestones}")
+            raise ArgumentError(
+                "SequentialLR: one schedule more than milestones, in order",
+                actual=f"{len(schedules)} schedules, {milestones}",
+            )
         self.schedules, self.milestones = list(schedules), list(milestones)
         for group, first in zip(optimizer.groups, schedules[0].first, strict=True):
             group.lr.assign(float(first))
