@@ -40,6 +40,12 @@ def download(url: str, path: str | os.PathLike[str], *, sha256: str, progress: b
         ArgumentError: a url or checksum that is none.
         DownloadError: no connection, no such file on the server, an interrupted transfer, the wrong checksum, no
             room on the disk; or another file is at `path` already, which is left alone. Nothing is written then.
+
+    >>> mg.data.download("https://example.org/digits.npz", "digits.npz", sha256="not a checksum")
+    Traceback (most recent call last):
+    minigraph.errors.ArgumentError: download: sha256
+      expected  64 hexadecimal digits
+      ...
     """
     wanted = sha256.lower()
     if not re.fullmatch("[0-9a-f]{64}", wanted):

@@ -135,13 +135,26 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is truncated, damaged or something else; the message says which.
         FileNotFoundError, PermissionError: as from `open`.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> mg.save(path, {"w": mg.tensor([1.0, 2.0])})
+    >>> mg.load(path)
+    {'w': tensor([1., 2.], dtype=float32)}
     """
     with _opened(path, "load") as (file, header):
         return {name: Tensor(array) for name, array in _read(file, header, path, "load").items()}
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The strings that were given to `save` as `metadata`; the tensors are not read. Errors as for `load`."""
+    """The strings that were given to `save` as `metadata`; the tensors are not read. Errors as for `load`.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> mg.save(path, {"w": mg.tensor([1.0])}, {"made by": "me"})
+    >>> mg.load_metadata(path)
+    {'made by': 'me'}
+    """
     with _opened(path, "load_metadata") as (file, _):
         return dict(file.metadata() or {})
 
@@ -379,6 +392,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is damaged, no checkpoint, or of a version that this minigraph does not know.
         FileNotFoundError, PermissionError: as from `open`.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+    >>> mg.save_checkpoint(path, model={"w": mg.tensor([1.0])}, epoch=3, best=0.1)
+    >>> mg.load_checkpoint(path)
+    {'model': {'w': tensor([1.], dtype=float32)}, 'epoch': 3, 'best': 0.1}
     """
     what = "load_checkpoint"
     with _opened(path, what) as (file, header):

@@ -343,6 +343,13 @@ class Adam(Optimizer):
     Args:
         parameters: variables, or groups. lr: learning rate. betas: decay of the two moments, each in [0, 1).
         eps: added to the denominator. weight_decay: adds weight_decay * p to the gradient (AdamW has the other kind).
+
+    >>> w = mg.nn.Parameter([1.0, -2.0])
+    >>> optimizer = mg.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()  # the first step has the size of the learning rate, whatever the gradient
+    >>> w.tolist()
+    [0.9, -1.9]
     """
 
     state_names = ("exp_avg", "exp_avg_sq")

@@ -131,7 +131,17 @@ class ExponentialLR(Schedule):
 
 
 class LinearLR(Schedule):
-    """A warm-up: the factor goes in a straight line from `start_factor` to `end_factor` in `total_iters` steps."""
+    """A warm-up: the factor goes in a straight line from `start_factor` to `end_factor` in `total_iters` steps.
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> schedule = mg.optim.LinearLR(optimizer, start_factor=0.25, total_iters=3)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(optimizer.lr, 3))
+    ...     schedule.step()
+    >>> rates
+    [0.25, 0.5, 0.75, 1.0]
+    """
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
