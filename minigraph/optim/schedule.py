@@ -158,7 +158,17 @@ class LinearLR(Schedule):
 
 
 class CosineAnnealingLR(Schedule):
-    """Half a cosine from the first rate to `eta_min` in `T_max` steps (I. Loshchilov and F. Hutter, 2017)."""
+    """Half a cosine from the first rate to `eta_min` in `T_max` steps, then `eta_min` (I. Loshchilov, F. Hutter, 2017).
+
+    >>> optimizer = mg.optim.SGD([mg.nn.Parameter(0.0)], lr=1.0)
+    >>> schedule = mg.optim.CosineAnnealingLR(optimizer, T_max=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(optimizer.lr, 3))
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 0.0, 0.0]
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         if T_max < 1:
