@@ -59,8 +59,10 @@ FOREIGN = (  # (first bytes, what it is, remedy)
     (
         b"PK\x03\x04",
         "a zip archive, as torch.save and numpy.savez write them",
-        "NumPy's .npz: mg.save(path, dict(np.load(path))); "
-        "PyTorch's .pt: in PyTorch, safetensors.torch.save_file(state_dict, path)",
+        (
+            "NumPy's .npz: mg.save(path, dict(np.load(path))); "
+            "PyTorch's .pt: in PyTorch, safetensors.torch.save_file(state_dict, path)"
+        ),
     ),
     (b"\x93NUMPY", "a NumPy .npy file", 'mg.save(path, {"x": np.load(path)})'),
     (b"\x89HDF", "an HDF5 file", "read it with h5py and save the arrays with mg.save"),
