@@ -41,8 +41,8 @@ def integer(name: str, argument: str, value: Any, least: int | None = None) -> i
     return n
 
 
-def number(name: str, argument: str, value: Any) -> float:
-    """`value`, which must be a real number."""
+def number(name: str, argument: str, value: Any) -> Any:
+    """`value` itself, which must be a real number of Python or NumPy."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise DTypeError(f"{name}: {argument} is a number", expected="a Python number", actual=shown(value))
     return value
