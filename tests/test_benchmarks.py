@@ -44,7 +44,7 @@ def test_the_ratio_is_the_median_of_ratios_and_not_the_ratio_of_medians():
 
 
 def test_rounds_must_pair_up():
-    with pytest.raises(ValueError, match="argument 2 is shorter|shorter than"):
+    with pytest.raises(ValueError, match=r"argument 2 is shorter|shorter than"):
         speed([1.0, 2.0], [1.0])
 
 

@@ -522,7 +522,7 @@ def gpu_or_stand_in() -> backend.Device:
 
 
 def equal_on_strict(op: Op, sample: Sample) -> None:
-    """On CuPy, or the stand-in that refuses what CuPy refuses, an operation and its rules give what they give on NumPy."""
+    """On CuPy, or the stand-in that refuses what CuPy refuses, an operation and its rules do what they do on NumPy."""
     strict = gpu_or_stand_in()
     arrays = [backend.transfer(a, strict) for a in sample.arrays]
     expected = run(op, sample.arrays, sample.attrs)
