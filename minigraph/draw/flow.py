@@ -1,0 +1,384 @@
+"""Graphs as pictures: operations, what they use, and where data flows.
+
+A node of the graph becomes one box, or disappears into the box of a folded stretch (`fold.py`). Constants and variables
+stand in the frame where they are used, and fold with it when nothing else uses them; inputs always stay to be seen.
+Nested graphs, such as the body of a `scan`, stand in a frame beside the operation that runs them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+
+from ..graph import Graph, input_names
+from ..tensor import FREED, Tensor
+from ..variable import READ
+from .fold import LIMIT, Group, close_by, close_until_it_fits, scope_tree
+from .picture import Box, Fold, Frame, Picture
+from .words import (
+    SMALL, clean, details, leaf_name, notable_attributes, plural, size_text, type_text, value_text,
+)  # fmt: skip
+
+HISTORY = 2000  # nodes of a tensor's history that are looked at
+TEACHING = 30  # up to so many nodes, values are shown without being asked for
+CROWD = 20  # more constants or variables of a kind than this share a box where there is no room
+SYMMETRIC = {
+    "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "hypot", "logaddexp", "concat", "stack",
+}  # fmt: skip - operations whose inputs need no names on their arrows
+
+
+def history(tensor: Tensor, limit: int = HISTORY) -> tuple[Graph, bool]:
+    """The graph of the operations that made a tensor, the most recent `limit` of them; and whether that is all.
+
+    Where the history is cut, tensors become inputs of the graph.
+    """
+    found: dict[int, Tensor] = {}
+    queue = [(-tensor.seq, 0, tensor)]
+    queued = {id(tensor)}
+    while queue and len(found) < limit:
+        _, _, node = heapq.heappop(queue)  # the youngest first: creation order is a topological order
+        found[id(node)] = node
+        for x in node.inputs:
+            if id(x) not in queued:
+                queued.add(id(x))
+                heapq.heappush(queue, (-x.seq, len(queued), x))
+    rest = [x for _, _, x in sorted(queue, key=lambda entry: entry[:2], reverse=True)]
+    nodes = [*rest, *reversed(found.values())]
+    cut = [x for x in rest if x.inputs]
+    reads = {n.attrs["variable"]: n for n in nodes if n.op is READ and n.attrs and "variable" in n.attrs}
+    return Graph(nodes, cut, [tensor], reads=reads, name="history"), not cut
+
+
+def draw_graph(picture: Picture, graph: Graph, *, fold: Fold, values: bool | None, show_sites: bool, cut: bool = False) -> None:
+    """Put a graph into an empty picture."""
+    count = len(graph.operations)
+    Flow(picture, graph, None, fold=fold, values=values, show_sites=show_sites, limit=LIMIT, cut=cut).draw()
+    parts = [plural(count, "operation")]
+    for number, word in ((len(graph.inputs), "input"), (len(graph.reads), "variable"), (len(graph.outputs), "output")):
+        if number and not (cut and word == "input"):
+            parts.append(plural(number, word))
+    picture.what = clean(f"{graph.name}: {', '.join(parts)}.")
+    folded = [b for b in picture.boxes if b.kind == "fold"]
+    if folded:
+        picture.notes.insert(0, f"Folded: {plural(len(folded), 'box').replace('boxs', 'boxes')} with stacked edges "
+                                f"{'stands' if len(folded) == 1 else 'stand'} for several operations; fold=... unfolds.")  # fmt: skip
+
+
+class Flow:
+    """One graph on its way into a picture."""
+
+    def __init__(
+        self, picture: Picture, graph: Graph, frame: Frame | None, *, fold: Fold, values: bool | None, show_sites: bool,
+        limit: int, cut: bool = False, depth: int = 0,
+    ):  # fmt: skip
+        self.picture, self.graph, self.frame, self.fold, self.show_sites = picture, graph, frame, fold, show_sites
+        self.limit, self.cut, self.depth = limit, cut, depth
+        self.inputs = {id(n): k for k, n in enumerate(graph.inputs)}
+        self.operations = graph.operations
+        self.numbers = {id(n): k for k, n in enumerate(self.operations)}
+        self.leaves = [n for n in graph.nodes if id(n) not in self.numbers]
+        self.outputs: dict[int, list[int]] = {}
+        for k, n in enumerate(graph.outputs):
+            self.outputs.setdefault(id(n), []).append(k)
+        self.users: dict[int, list[int]] = {id(n): [] for n in graph.nodes}  # by number, once for each use
+        for k, n in enumerate(self.operations):
+            for x in n.inputs:
+                self.users.setdefault(id(x), []).append(k)
+        self.values = self.are_values_small() if values is None else values
+        self.boxes: dict[int, Box] = {}  # by id of node; also operations in folded boxes, and leaves that share one
+        self.groups: dict[int, Group | None] = {}  # by number of operation: the closed group that it is in
+        self.frames: dict[int, Frame | None] = {}  # by id of open group
+
+    def are_values_small(self) -> bool:
+        """True for teaching examples: few nodes, each with a value that can be written down."""
+        small = [type(n.value) is not tuple and not n.is_symbolic and n.size <= SMALL for n in self.operations]
+        return len(self.graph.nodes) <= TEACHING and all(small)
+
+    # ---------------------------------------------------------------------------------------------------- folding
+    def closed_groups(self, root: Group) -> dict[int, Group | None]:
+        """For each operation the closed group that hides it, or None."""
+        found: dict[int, Group | None] = {}
+        for group in root.open_groups():
+            for item in group.items:
+                if not isinstance(item, Group):
+                    found[item] = None
+                elif item.closed:
+                    found.update(dict.fromkeys(item.members(), item))
+        return found
+
+    def hidden_in(self, leaf: Tensor, groups: dict[int, Group | None]) -> Group | None:
+        """The closed group that holds all users of a constant or variable."""
+        if id(leaf) in self.inputs or id(leaf) in self.outputs:
+            return None
+        homes = {id(groups[k]): groups[k] for k in self.users[id(leaf)]}
+        return next(iter(homes.values())) if len(homes) == 1 else None
+
+    def crowds(self, groups: dict[int, Group | None]) -> dict[str, list[Tensor]]:
+        """Kinds of leaves that are too many to be shown one by one."""
+        shown: dict[str, list[Tensor]] = {}
+        for n in self.leaves:
+            if id(n) not in self.inputs and self.hidden_in(n, groups) is None:
+                shown.setdefault(self.leaf_kind(n), []).append(n)
+        return {kind: nodes for kind, nodes in shown.items() if len(nodes) > CROWD}
+
+    def count(self, root: Group, gathered: bool = True) -> int:
+        """How many boxes the picture would have."""
+        groups = self.closed_groups(root)
+        operations = len({id(g) for g in groups.values() if g}) + sum(g is None for g in groups.values())
+        leaves = sum(self.hidden_in(n, groups) is None for n in self.leaves)
+        assigned = sum(t is not None for t in self.graph.assigns.values())
+        if gathered:
+            leaves -= sum(len(nodes) - 1 for nodes in self.crowds(groups).values())
+            assigned = assigned if assigned <= CROWD else 1
+        return operations + leaves + assigned
+
+    def nested(self, node: Tensor) -> list[tuple[str, Graph]]:
+        return [(k, v) for k, v in (node.attrs or {}).items() if isinstance(v, Graph)]
+
+    # ---------------------------------------------------------------------------------------------------- drawing
+    def draw(self) -> None:
+        root = scope_tree(self.operations)
+        gather = False
+        if self.fold is not None:
+            close_by(root, self.fold if callable(self.fold) else max(self.fold - self.depth, 0))
+        elif self.count(root, gathered=False) > self.limit:
+            gather = True
+            close_until_it_fits(root, self.operations, self.count, self.limit)
+        self.groups = self.closed_groups(root)
+        crowds = self.crowds(self.groups) if gather else {}
+        left = self.limit - self.count(root, gather)
+        self.frames = {id(root): self.frame}
+        places = self.places(root)
+        self.open_frames(root)
+        for n in self.graph.nodes:
+            if id(n) in self.boxes:
+                continue
+            k = self.numbers.get(id(n))
+            if k is None:
+                self.draw_leaf(n, places, crowds)
+            elif (group := self.groups[k]) is not None:
+                box = self.draw_folded(group, self.frames[id(places[k])])
+                for m in group.members():
+                    self.boxes[id(self.operations[m])] = box
+            else:
+                self.boxes[id(n)] = self.draw_operation(n, self.frames[id(places[k])])
+        self.draw_arrows()
+        self.draw_assigns(gather)
+        self.draw_nested(left)
+
+    def places(self, root: Group) -> dict[int, Group]:
+        """The open group in which each operation, or the closed group that hides it, stands."""
+        found: dict[int, Group] = {}
+        for group in root.open_groups():
+            for item in group.items:
+                for number in item.members() if isinstance(item, Group) and item.closed else [item]:
+                    if not isinstance(number, Group):
+                        found[number] = group
+        return found
+
+    def open_frames(self, root: Group) -> None:
+        for group in root.open_groups():
+            for item in group.items:
+                if isinstance(item, Group) and not item.closed:
+                    text = f"{item.name}: {item.kind}" if item.kind and item.kind != "scope" else item.name
+                    said = f"{item.scope} ({item.kind})\n{plural(len(item.members()), 'operation')}"
+                    self.frames[id(item)] = self.picture.frame(text, said, "scope", self.frames[id(group)])
+
+    def leaf_kind(self, node: Tensor) -> str:
+        if id(node) in self.inputs:
+            return "earlier" if self.cut else "input"
+        if node.op is READ:
+            return "variable"
+        return "input" if node.op is not None or node.requires_grad or node.name else "constant"
+
+    def draw_leaf(self, node: Tensor, places: dict[int, Group], crowds: dict[str, list[Tensor]]) -> None:
+        """A box for an input, variable or constant; or a share in one, or none where it is folded away."""
+        hiding = self.hidden_in(node, self.groups)
+        if hiding is not None:
+            return
+        kind = self.leaf_kind(node)
+        if id(node) not in self.inputs and kind in crowds:
+            crowd = crowds[kind]
+            said = "\n".join(clean(f"{leaf_name(n)}  {type_text(n)}") for n in crowd[:40])
+            box = self.picture.box(kind, [plural(len(crowd), kind), f"{sum(n.size for n in crowd):,} elements"],
+                                   f"{plural(len(crowd), kind)}, each used in several places\n{said}", self.frame)  # fmt: skip
+            for n in crowd:
+                self.boxes[id(n)] = box
+            return
+        frame = self.frame
+        if kind in ("variable", "constant") and self.users[id(node)]:
+            frame = self.common_frame([self.frames[id(places[k])] for k in self.users[id(node)]])
+        value, types = value_text(node), type_text(node)
+        shown = value if self.values else ""
+        if kind == "constant":
+            lines = [value or types, types if value and node.ndim else ""]
+            heading = f"constant {value or types}"
+        elif kind == "earlier":
+            lines = ["…", types]
+            heading = "earlier history, which is not drawn"
+        else:
+            name = leaf_name(node, self.inputs.get(id(node)))
+            lines, heading = [name, types, shown, self.gradient_text(node)], f"{kind} {name}"
+        self.boxes[id(node)] = self.picture.box(kind, [*lines, self.output_text(node)], details(node, heading), frame)
+
+    def common_frame(self, frames: Sequence[Frame | None]) -> Frame | None:
+        """The innermost frame around all of these."""
+
+        def around(frame: Frame | None) -> list[Frame]:
+            found = []
+            while frame is not None:
+                found.append(frame)
+                frame = frame.parent
+            return found[::-1]
+
+        paths = [around(f) for f in dict.fromkeys(frames)]
+        common = self.frame
+        for level in zip(*paths, strict=False):
+            if any(f is not level[0] for f in level):
+                break
+            common = level[0]
+        return common
+
+    def gradient_text(self, node: Tensor) -> str:
+        """`grad 4.762` of a leaf that has collected one. No gradient is not a gradient of 0: nothing is written then."""
+        if not self.values:
+            return ""
+        cell = (node.attrs or {}).get("variable")
+        text = value_text((node if cell is None else cell).grad)
+        return f"grad {text}" if text else ""
+
+    def output_text(self, node: Tensor) -> str:
+        places = self.outputs.get(id(node))
+        if not places or len(self.graph.outputs) == 1:
+            return "output" if places else ""
+        return f"output {', '.join(map(str, places[:4]))}{', …' if len(places) > 4 else ''}"
+
+    def draw_operation(self, node: Tensor, frame: Frame | None) -> Box:
+        name = node.op.name if node.op else "operation"
+        lines = [name, notable_attributes(node), type_text(node), value_text(node) if self.values else ""]
+        if node.inputs is FREED:
+            lines.append("graph freed")
+        if self.show_sites and node.site is not None:
+            lines.append(str(node.site))
+        output = self.output_text(node)
+        return self.picture.box("output" if output else "op", [*lines, output], details(node, f"operation {name}"), frame)
+
+    def draw_folded(self, group: Group, frame: Frame | None) -> Box:
+        """One box for a stretch of operations: what it is, how much is in it, what goes in and what comes out."""
+        members = group.members()
+        nodes, inside = [self.operations[k] for k in members], set(members)
+        come: dict[int, Tensor] = {}
+        for n in nodes:
+            for x in n.inputs:
+                if self.numbers.get(id(x), -1) not in inside and self.hidden_in(x, self.groups) is not group:
+                    come.setdefault(id(x), x)
+        go = [n for n in nodes if id(n) in self.outputs or any(k not in inside for k in self.users[id(n)])]
+        data = [x for x in come.values() if x.op is not READ and (x.op is not None or id(x) in self.inputs)]
+        title, kind = self.folded_title(group)
+        often = Counter(n.op.name if n.op else "operation" for n in nodes).most_common()
+        variables = [n for n in self.leaves if n.op is READ and self.hidden_in(n, self.groups) is group]
+        counted = plural(len(nodes), "operation") + (f", {plural(len(variables), 'variable')}" if variables else "")
+        lines = [title, kind, counted, f"{few(data)} → {few(go)}" if data and go else few(go)]
+        said = [title, kind, counted, f"takes {few(list(come.values()), 12)}", f"gives {few(go, 12)}",
+                ", ".join(f"{number} {name}" for name, number in often[:20])]  # fmt: skip
+        said += [f"{leaf_name(n)}: {size_text(n)}" for n in variables[:20]]
+        if group.scope is not None:
+            said.insert(1, f"in {group.scope}")
+        outputs = dict.fromkeys(text for n in go if (text := self.output_text(n)))
+        return self.picture.box("fold", [*lines, ", ".join(outputs)], "\n".join(clean(s) for s in said if s), frame)
+
+    def folded_title(self, group: Group) -> tuple[str, str]:
+        """The two first lines of a folded box."""
+        if group.what == "scope":
+            return group.name, group.kind if group.kind != "scope" else ""
+        period = group.items[: len(group.items) // group.times] if group.what == "repeat" else group.items
+        names = [self.item_name(x) for x in period]
+        text = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        if group.what == "repeat":
+            first, last = group.items[0], group.items[-1]
+            if len(period) == 1 and isinstance(first, Group) and isinstance(last, Group) and first.name != last.name:
+                text = f"{first.name} … {last.name}"
+            return f"{text}  ×{group.times}", group.kind
+        return text, "chain" if group.what == "chain" else "part of the graph"
+
+    def item_name(self, item: int | Group) -> str:
+        if not isinstance(item, Group):
+            op = self.operations[item].op
+            return op.name if op else "operation"
+        return self.folded_title(item)[0]
+
+    # ----------------------------------------------------------------------------------------------------- arrows
+    def draw_arrows(self) -> None:
+        drawn: set[tuple[int, int]] = set()
+        for k, n in enumerate(self.operations):
+            head = self.boxes[id(n)]
+            folded = self.groups[k] is not None
+            if n.inputs is FREED or not n.inputs:
+                continue
+            names = input_names(n)
+            named = len(n.inputs) > 1 and n.op.name not in SYMMETRIC  # type: ignore[union-attr]
+            for name, x in zip(names, n.inputs, strict=True):
+                tail = self.boxes.get(id(x))
+                if tail is None or tail is head:  # folded away together
+                    continue
+                if folded and (id(tail), id(head)) in drawn:
+                    continue
+                drawn.add((id(tail), id(head)))
+                said = f"{tail.lines[0]} → {head.lines[0]}" + (f", as {name}" if named and not folded else "")
+                self.picture.arrow(tail, head, name if named and not folded else "", f"{said}\n{clean(type_text(x))}")
+
+    def draw_assigns(self, gather: bool) -> None:
+        """A box for each variable that the graph assigns, after the node whose value it gets."""
+        assigned = [(cell, t) for cell, t in self.graph.assigns.items() if t is not None]
+        cleared = len(self.graph.assigns) - len(assigned)
+        if cleared:
+            self.picture.notes.append(f"The graph also clears {plural(cleared, 'gradient')}.")
+        if gather and len(assigned) > CROWD:
+            names = "\n".join(clean(cell.name or "variable") for cell, _ in assigned[:40])
+            box = self.picture.box("assign", [f"assigns {plural(len(assigned), 'variable')}"], f"assigned variables\n{names}", self.frame)
+            tails = dict.fromkeys(tail for _, t in assigned if (tail := self.boxes.get(id(t))) is not None)
+            for tail in tails:
+                self.picture.arrow(tail, box, "", f"{tail.lines[0]} → assigned variables")
+            return
+        for cell, t in assigned:
+            name = clean(cell.name or "variable")
+            box = self.picture.box("assign", [f"{name} ←", type_text(t)], f"variable {name} is assigned\n{size_text(t)}", self.frame)
+            if (tail := self.boxes.get(id(t))) is not None:
+                self.picture.arrow(tail, box, "", f"{tail.lines[0]} → {name}\n{clean(type_text(t))}")
+
+    def draw_nested(self, room: int) -> None:
+        """The graphs that operations run, each in a frame beside its operation; as one box each where all are too many."""
+        found = [(n, key, g) for k, n in enumerate(self.operations) if self.groups[k] is None for key, g in self.nested(n)]
+        total = sum(whole_size(g) for _, _, g in found)
+        is_open = total <= room if self.fold is None else callable(self.fold) or self.fold > self.depth
+        for n, key, g in found:
+            box = self.boxes[id(n)]
+            label, said = f"{key}: {g.name}", f"{key} of {box.lines[0]}: graph {g.name}\n{clean(g.signature())}"
+            if is_open and g.nodes:
+                frame = self.picture.frame(label, clean(said), "graph", box.frame)
+                first = len(self.picture.boxes)
+                Flow(self.picture, g, frame, fold=self.fold, values=False, show_sites=self.show_sites, limit=room,
+                     depth=self.depth + 1).draw()  # fmt: skip
+                self.picture.arrow(box, self.picture.boxes[first], "", clean(said), kind="nested", into=frame)
+            else:
+                lines = [label, plural(len(g.operations), "operation"), f"{few(g.inputs)} → {few(g.outputs)}"]
+                inner = self.picture.box("fold", lines, clean(said), box.frame)
+                self.picture.arrow(box, inner, "", clean(said), kind="nested")
+
+
+def whole_size(graph: Graph) -> int:
+    """The number of nodes of a graph and of all graphs nested in it."""
+    total, todo = 0, [graph]
+    while todo:
+        g = todo.pop()
+        total += len(g.nodes)
+        todo += [v for n in g.nodes for v in (n.attrs or {}).values() if isinstance(v, Graph)]
+    return total
+
+
+def few(tensors: Sequence[Tensor], limit: int = 1) -> str:
+    """The types of a few tensors."""
+    text = ", ".join(type_text(t) for t in tensors[:limit])
+    return text + (f", +{len(tensors) - limit}" if len(tensors) > limit else "")
