@@ -289,7 +289,8 @@ class no_grad(ContextDecorator):
 
     def __enter__(self) -> None:
         now = mode.get()
-        self.tokens = [*getattr(self, "tokens", ()), mode.set(NO_GRAD if now is None else replace(now, grad=False))]
+        new = NO_GRAD if now is None or now is NO_GRAD else replace(now, grad=False)
+        self.tokens = [*getattr(self, "tokens", ()), mode.set(new)]
 
     def __exit__(self, *exc: object) -> None:
         mode.reset(self.tokens.pop())

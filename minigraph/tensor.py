@@ -6,9 +6,9 @@ the tensors that made it and, if it has been computed, its array. Everything tha
 runs; if one of them is symbolic (its value is only a `Spec`), the result's shape and dtype are inferred instead. That
 single branch is the whole difference between dynamic and static mode.
 
-`bind` has a fast path and a watched path. Ordinary define-by-run work on NumPy arrays takes the first, which does the
-least that differentiation needs. As soon as somebody wants to watch (a trace, a recording, hooks, gradients switched
-off, another device), the context variable `mode` is set and `bind` takes the second, which does everything.
+`bind` has a fast path and a watched path. Ordinary define-by-run work on NumPy arrays, with gradients or without, takes
+the first, which does the least that differentiation needs. As soon as somebody wants to watch (a trace, a recording,
+hooks, another device), the context variable `mode` is set and `bind` takes the second, which does everything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,22 @@ import numpy as np
 
 from . import backend
 from .errors import ArgumentError, DTypeError, MutationError, ShapeError, Site, TraceError, user_site
-from .op import OPS, ORDINARY, Op, Operand, Scope, Spec, common_backend, explained, infer, leaked, mode, scope, spec_of
+from .op import (
+    NO_GRAD,
+    OPS,
+    ORDINARY,
+    Op,
+    Operand,
+    Scope,
+    Spec,
+    common_backend,
+    explained,
+    infer,
+    leaked,
+    mode,
+    scope,
+    spec_of,
+)
 
 if TYPE_CHECKING:
     from .variable import Variable
@@ -306,7 +321,8 @@ class Tensor(Operators):
 
 def bind(op: Op, *inputs: Tensor, **attrs: Any) -> Tensor:
     """Apply `op` to tensors: run it if they have values, infer its result if one is symbolic. Record what is needed."""
-    if _mode() is not None or not backend.only_numpy:
+    now = _mode()
+    if (now is not None and now is not NO_GRAD) or not backend.only_numpy:
         return bind_watched(op, inputs, attrs)
     try:
         if attrs or len(inputs) > 2:
@@ -322,11 +338,12 @@ def bind(op: Op, *inputs: Tensor, **attrs: Any) -> Tensor:
     t = _new(Tensor)
     t.value = value
     t._grad = t.site = t.name = None
-    for x in inputs:
-        if x.requires_grad and op.vjp is not None:
-            t.requires_grad = True
-            t.op, t.inputs, t.attrs, t.seq, t.scope = op, inputs, attrs, sequence(), _scope()
-            return t
+    if now is None:
+        for x in inputs:
+            if x.requires_grad and op.vjp is not None:
+                t.requires_grad = True
+                t.op, t.inputs, t.attrs, t.seq, t.scope = op, inputs, attrs, sequence(), _scope()
+                return t
     t.requires_grad = False
     t.op = t.attrs = t.scope = None
     t.inputs, t.seq = (), 0
