@@ -139,7 +139,8 @@ class Sequential(_Listed):
             for name, module in modules[0].items():
                 self.add_module(name, checked("Sequential", module, f"{name!r}"))
         else:
-            self._replace(list(modules))  # type: ignore[arg-type] - it checks
+            members: Any = modules  # `_replace` checks what they are
+            self._replace(list(members))
 
     def forward(self, x: Any) -> Any:
         for module in self._modules.values():
@@ -164,7 +165,8 @@ class ModuleList(_Listed):
 
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
-        if isinstance(modules, Module) and not isinstance(modules, _Listed):
+        given: Any = modules
+        if isinstance(given, Module) and not isinstance(given, _Listed):
             raise DTypeError(
                 "ModuleList: a list of modules", actual=f"{type(modules).__name__}", remedy="nn.ModuleList([module])"
             )

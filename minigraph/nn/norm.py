@@ -48,6 +48,9 @@ class _BatchNorm(Module):
                 f"{name}: momentum", expected="0 to 1, or None for an average over all batches", actual=f"{momentum}"
             )
         self.eps, self.momentum, self.affine, self.track_running_stats = eps, momentum, affine, track_running_stats
+        self.running_mean: Any = None
+        self.running_var: Any = None
+        self.num_batches_tracked: Any = None
         one = ones(self.num_features, dtype=dtype, device=device)
         self.weight = Parameter(one) if affine else None
         self.bias = Parameter(init.blank(self.num_features, dtype, device)) if affine else None
@@ -55,8 +58,6 @@ class _BatchNorm(Module):
             self.register_buffer("running_mean", init.blank(self.num_features, dtype, device))
             self.register_buffer("running_var", one)
             self.register_buffer("num_batches_tracked", np.int64(0))
-        else:
-            self.running_mean = self.running_var = self.num_batches_tracked = None
 
     def forward(self, x: Any) -> Tensor:
         x = lift(x)

@@ -1005,8 +1005,9 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
     axis = one_axis("repeat", axis, x.ndim)
-    if (isinstance(repeats, Sequence) and not isinstance(repeats, str | bytes)) or (
-        isinstance(repeats, Operators | np.ndarray) and repeats.ndim
+    given: Any = repeats
+    if (isinstance(given, Sequence) and not isinstance(given, str | bytes)) or (
+        isinstance(given, Operators | np.ndarray) and given.ndim
     ):
         from .index import take
 
