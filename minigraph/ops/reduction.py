@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -112,11 +113,24 @@ def samples_for(*, identity: bool = True, ints: bool = True, **attrs: Any) -> Ca
 # ------------------------------------------------------------------------------------------------------------- sums
 
 
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: np.dtype) -> np.ndarray:
+    return np.ones(n, dtype)
+
+
+def _sum_numpy(x: Any, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
+    """The sum. Over the rows of a small matrix (the gradient of every bias) it is a product with a row of ones, which
+    BLAS does in a third of the time."""
+    if axis == (0,) and not keepdims and x.ndim == 2 and len(x) <= 1024 and x.dtype.char in "fd":
+        return np.dot(_ones(len(x), x.dtype), x, out)
+    return _add(x, axis, None, out, keepdims)
+
+
 SUM = Op(
     "sum",
     run=lambda xp, x, *, axis=None, keepdims=False: xp.sum(x, axis=axis, keepdims=keepdims),
-    numpy=lambda x, axis=None, keepdims=False: _add(x, axis, None, None, keepdims),
-    into=lambda x, out, axis=None, keepdims=False: _add(x, axis, None, out, keepdims),
+    numpy=_sum_numpy,
+    into=lambda x, out, axis=None, keepdims=False: _sum_numpy(x, axis, keepdims, out),
     infer=infer_as("sum", lambda x: _sum_dtype(x.dtype)),
     vjp=(lambda F, g, y, x, axis=None, keepdims=False: F.broadcast_to(spread(F, g, x, axis, keepdims), shape=x.shape),),
     latex=r"\sum {x}",
