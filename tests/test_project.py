@@ -79,7 +79,7 @@ def test_the_import_prints_nothing_and_warns_of_nothing():
 # Lower layers first. A module imports from its own layer and those below it when it is loaded; what a function imports
 # when it is called may come from its own layer and below, and from `draw`, since objects draw themselves.
 LAYERS = (
-    {"errors", "tree"},
+    {"errors", "interrupt", "tree"},
     {"backend"},
     {"op", "tensor", "variable", "namespace", "autodiff", "graph", "trace", "printing", "compiler", "ops"},
     {"nn", "optim", "data", "debug", "interop", "draw"},
