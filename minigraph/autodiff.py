@@ -20,8 +20,9 @@ from typing import Any
 from . import backend
 from . import tree as pytree
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
-from .namespace import array_functions, numpy_functions, tensor_functions
-from .op import ORDINARY, Op, Operand, Spec, mode, modified
+from .interrupt import held
+from .namespace import TensorFunctions, array_functions, numpy_functions, tensor_functions
+from .op import ORDINARY, Op, Operand, mode, modified
 from .tensor import FREED, Tensor, bind, lift
 from .variable import READ, Variable
 
@@ -88,7 +89,7 @@ def pull_back(
     take = cotangents.pop
     get = cotangents.get
     only_numpy = backend.only_numpy
-    F: Any = tensor_functions if as_graph else numpy_functions
+    F: Any = tensor_functions(backend.cpu) if as_graph else numpy_functions
     y: Any
     values: Sequence[Any]
     found: Sequence[Any]
@@ -99,6 +100,8 @@ def pull_back(
         inputs, attrs, rules = node.inputs, node.attrs, node.op.vjp
         if as_graph:
             y, values = node, inputs
+            if not only_numpy:
+                F = tensor_functions(node.device)
         else:
             y, values = node.value, [x.value for x in inputs]
             if not only_numpy:
@@ -156,10 +159,7 @@ def complete(F: Any, g: Sequence[Any], y: Any) -> list[Any]:
 
 
 def zeros_for(F: Any, v: Any) -> Any:
-    """Zeros like `v` (an array, tensor or Spec), on its device, as the namespace `F` computes them."""
-    if F is tensor_functions:
-        device = v.device if isinstance(v, Operand | Spec) else backend.device_of(v)
-        return F.zeros(v.shape, dtype=v.dtype, device=device)
+    """Zeros like `v` (an array, tensor or Spec), as the namespace `F` makes them."""
     return F.zeros(v.shape, dtype=v.dtype)
 
 
@@ -180,14 +180,16 @@ def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, 
     if as_graph:
         with modified(grad=create_graph):
             pull_back(nodes, cotangents, as_graph=True, hooks=hooks)
+            with held():  # the gradients of all leaves, or of none
+                for t in leaves:
+                    if (g := cotangents.pop(id(t), None)) is not None:
+                        accumulate(t, g)
+    else:
+        pull_back(nodes, cotangents, as_graph=False, release=release, hooks=hooks)
+        with held():
             for t in leaves:
                 if (g := cotangents.pop(id(t), None)) is not None:
                     accumulate(t, g)
-    else:
-        pull_back(nodes, cotangents, as_graph=False, release=release, hooks=hooks)
-        for t in leaves:
-            if (g := cotangents.pop(id(t), None)) is not None:
-                accumulate(t, g)
 
 
 def accumulate(t: Tensor, g: Any) -> None:
@@ -749,7 +751,7 @@ class Replay:
 
     def pull_back(self, F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any) -> list[Any]:
         """Compute again, with history, and differentiate."""
-        as_graph = F is tensor_functions
+        as_graph = isinstance(F, TensorFunctions)
         arguments = [
             (follow(x) if as_graph else Tensor(x, requires_grad=True)) if need else (x if as_graph else Tensor(x))
             for x, need in zip(inputs[: self.arguments], needs, strict=False)

@@ -34,6 +34,7 @@ from . import tree as pytree
 from .compiler import Executable, Step, default_passes, optimize
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
+from .interrupt import held
 from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
 from .tensor import Tensor, lift, sequence
 from .variable import INPUT, READ, Gradient, Variable, leaf
@@ -384,9 +385,9 @@ def absence_guard(cell: Gradient, absent: bool) -> Guard:
     return guard(f"whether {cell.name} is None", lambda: cell._tensor is None, snapshot(absent))
 
 
-def attribute(owner: Any, key: str) -> Callable[[], Any]:
-    """How to get a plain attribute of an object again."""
-    return lambda: owner.__dict__.get(key, MISSING)
+def attribute_guard(description: str, owner: Any, key: str, old: Any) -> Guard:
+    """A guard for a plain attribute of an object."""
+    return Guard(f"{description}.{key}", lambda: snapshot(owner.__dict__.get(key, MISSING)), old)
 
 
 def attribute_guards(description: str, owner: Any) -> list[Guard]:
@@ -396,7 +397,7 @@ def attribute_guards(description: str, owner: Any) -> list[Guard]:
     for key, value in list(getattr(owner, "__dict__", {}).items()):
         old = snapshot(value)
         if key not in own_business and old is not MISSING and type(old) is not Tensor:
-            guards.append(guard(f"{description}.{key}", attribute(owner, key), old))
+            guards.append(attribute_guard(description, owner, key, old))
     return guards
 
 
@@ -507,11 +508,17 @@ class Program:
         values = [*arrays, *[cell._tensor.value for cell in self.cells]]
         results = self.executable.debug(values, now.hooks) if now is not None and now.hooks else self.executable(values)
         n = len(self.graph.outputs)
-        for cell, array in zip(self.executable.assigned, results[n:], strict=True):
-            cell.store(array)
-        for cell in self.executable.cleared:
-            cell.store(None)
+        self.store(results[n:])
         return results[:n]
+
+    def store(self, arrays: Sequence[Any]) -> None:
+        """Assign the variables. An interrupt between two of them waits until all are assigned."""
+        if self.executable.assigned or self.executable.cleared:
+            with held():
+                for cell, array in zip(self.executable.assigned, arrays, strict=True):
+                    cell.store(array)
+                for cell in self.executable.cleared:
+                    cell.store(None)
 
 
 class Version:
@@ -621,10 +628,7 @@ class Version:
         watched = (mode.get() or ORDINARY).hooks  # who watches sees the operations one by one
         results = closed.replay(given) if watched else call(closed, given)
         n = len(self.program.graph.outputs)
-        for cell, t in zip(self.program.executable.assigned, results[n:], strict=True):
-            cell.store(t.value)
-        for cell in self.program.executable.cleared:
-            cell.store(None)
+        self.program.store([t.value for t in results[n:]])
         return [
             t if d or not t.requires_grad else Tensor(t.value)
             for t, d in zip(results[:n], self.differentiable, strict=True)

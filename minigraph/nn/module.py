@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import tree as pytree
 from ..errors import ArgumentError, CheckpointError, DTypeError, MinigraphError
+from ..interrupt import held
 from ..op import ROOT, Scope, mode, scope
 from ..tensor import Tensor, asarray
 from ..variable import Variable
@@ -86,6 +87,14 @@ class Module:
     """
 
     training: bool
+    _name: str
+    _variables: dict[str, Variable]
+    _modules: dict[str, Module]
+    _before: dict[int, Callable[..., Any]]
+    _after: dict[int, Callable[..., Any]]
+    _scopes: dict[Any, Any]
+    _holders: tuple[Any, ...]
+    _edits: int
     _transparent = False  # a container that is not called itself, but gives its name to the calls of its members
     _not_watched = ("_scopes", "_name", "_holders", "_variables", "_modules")  # by the guards of a compiled function
 
@@ -392,8 +401,9 @@ class Module:
                 actual="\n".join(problems[:10]) + rest,
                 remedy="build the model with the sizes it was saved with; strict=False ignores paths",
             )
-        for v, t in new:
-            v.assign(t)
+        with held():
+            for v, t in new:
+                v.assign(t)
 
     # ----------------------------------------------------------------------------------------------------- showing
     def extra_repr(self) -> str:

@@ -19,9 +19,10 @@ import numpy as np
 from ..compiler import Executable, default_passes, optimize
 from ..errors import ArgumentError, CheckpointError, DTypeError
 from ..graph import Graph
+from ..interrupt import held
 from ..namespace import tensor_functions
 from ..op import ORDINARY, Spec, mode
-from ..tensor import Tensor
+from ..tensor import Tensor, lift
 from ..variable import Variable
 from .flat import Flat
 
@@ -149,12 +150,17 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         recorder = (mode.get() or ORDINARY).recorder
-        for group in self.groups:
-            if recorder is not None and recorder.virtual:
+        if recorder is not None and recorder.virtual:
+            for group in self.groups:
                 recorder.objects[id(group)] = group
                 self._step_traced(group)
-            else:
-                self._step_flat(group)
+            return
+        updates = [self._prepared(group) for group in self.groups]
+        with held():  # all groups, or none
+            for group, (steps, programs) in zip(self.groups, updates, strict=True):
+                group.steps.store(steps)
+                for program, arrays in programs:
+                    program(arrays)
 
     def _options(self, group: Group) -> dict[str, Any]:
         return {name: getattr(group, name) for name in group.options}
@@ -168,17 +174,20 @@ class Optimizer:
                 continue
             cells = [p, *[group.state[name][i] for name in group.state]]
             old = [c.read().detach() for c in cells]
-            new = self.rule(tensor_functions, old[0], g.detach(), *old[1:], lr=lr, t=t, **self._options(group))
+            F = tensor_functions(p.device)
+            new = self.rule(F, old[0], g.detach(), *old[1:], lr=lr, t=t, **self._options(group))
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)
 
-    def _step_flat(self, group: Group) -> None:
-        group.steps.store(group.steps._tensor.value + 1)
-        t, lr = np.float64(group.steps._tensor.value), group.lr._tensor.value
+    def _prepared(self, group: Group) -> tuple[Any, list[tuple[Executable, list[Any]]]]:
+        """The number of the step, and the programs to run with their arrays, which may be overwritten."""
+        steps = group.steps._tensor.value + 1
+        t, lr = np.float64(steps), group.lr._tensor.value
         gradients = [p._grad for p in group.parameters]
         members = tuple([i for i, g in enumerate(gradients) if g is not None])
+        programs: list[tuple[Executable, list[Any]]] = []
         if not members:
-            return
+            return steps, programs
         if group.flat is None or group.flat[0] != (members, tuple(self._options(group).values())):
             group.flat = self._flatten(group, members)
         _, parts = group.flat
@@ -189,9 +198,10 @@ class Optimizer:
             arrays = [parameters.writable(), buffer, *[s.writable() for s in state]]
             if parameters.device.kind != "cpu":
                 xp = parameters.xp
-                program([*arrays, xp.asarray(lr), xp.asarray(t)])
+                programs.append((program, [*arrays, xp.asarray(lr), xp.asarray(t)]))
             else:
-                program([*arrays, lr, t])
+                programs.append((program, [*arrays, lr, t]))
+        return steps, programs
 
     def _flatten(self, group: Group, members: tuple[int, ...]) -> Any:
         """One flat array for each dtype and device among the parameters that have gradients."""
@@ -214,7 +224,8 @@ class Optimizer:
         from ..trace import trace
 
         def update(p: Tensor, g: Tensor, *rest: Tensor) -> Any:
-            return self.rule(tensor_functions, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
+            F = tensor_functions(p.device)
+            return self.rule(F, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
 
         number = Spec((), "float64", spec.device)
         names = ["p", "g", *self.names(**options), "lr", "t"]
@@ -265,8 +276,12 @@ class Optimizer:
             for k, g in enumerate(self.groups)
         }  # fmt: skip
         pair(tree, expected, state, "")
-        for variable, value in todo:
-            variable.assign(value)
+        new = [(variable, lift(value, variable)) for variable, value in todo]
+        for variable, value in new:
+            variable.check(value)
+        with held():
+            for variable, value in new:
+                variable.assign(value)
 
     def __repr__(self) -> str:
         parts = []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import ArgumentError
+from ..interrupt import held
 from ..variable import Variable
 from .optimizer import Optimizer
 
@@ -41,8 +42,9 @@ class Schedule:
 
     def step(self) -> None:
         """Go to the next step. Call it outside of compiled functions: the rate is a variable, so they see it."""
-        self.steps.assign(self.steps + 1)
-        self._set()
+        with held():
+            self.steps.assign(self.steps + 1)
+            self._set()
 
     def _set(self) -> None:
         f = self.factor(int(self.steps.item()))
