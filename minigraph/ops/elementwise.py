@@ -1368,7 +1368,7 @@ def activate(op: Op, x: Any, **attrs: Any) -> Tensor:
     return bind(op, x, **attrs)
 
 
-_maximum = np.maximum
+_maximum, _greater, _multiply = np.maximum, np.greater, np.multiply
 _zero = {np.dtype(d): np.zeros((), d) for d in ("f2", "f4", "f8")}  # np.maximum converts the Python number 0 each time
 
 RELU = activation(
@@ -1376,11 +1376,44 @@ RELU = activation(
     lambda xp, x: xp.maximum(x, 0),
     numpy=lambda x: _maximum(x, _zero.get(x.dtype, 0)),
     into=lambda x, out: _maximum(x, 0, out=out),
-    vjp=lambda F, g, y, x: g * (y > 0),
+    vjp=lambda F, g, y, x: F.relu_grad(g, y),
     saves=("y",),
     expression="maximum(x, 0)",
     latex=r"\max({x}, 0)",
     derivative="[{x} > 0]",
+)
+
+
+def _relu_grad_numpy(g: Any, y: Any) -> Any:
+    """The mask becomes a float before it is multiplied by, which is faster than mixing dtypes; it is fresh."""
+    mask = _greater(y, _zero.get(y.dtype, 0)).astype(g.dtype)
+    return _multiply(g, mask, mask) if mask.shape == g.shape != () else g * mask
+
+
+def _relu_grad_samples(rng: np.random.Generator) -> Iterator:
+    for shape in ((2, 3), (), (0, 3), (1,)):
+        yield (draw(rng, shape, None), draw(rng, shape, None)), {}
+    yield (draw(rng, (3, 2), None).T, draw(rng, (2, 6), None)[:, ::-2]), {}
+    yield (draw(rng, (3,), None, "f4"), draw(rng, (3,), None, "f4")), {}
+    yield "bad", (draw(rng, (3,), None), draw(rng, (2,), None)), {}, ShapeError
+
+
+def _relu_grad_infer(g: Spec, y: Spec) -> Spec:
+    return Spec(broadcast("relu_grad", ("g", "y"), (g, y)), g.dtype, g.device)
+
+
+RELU_GRAD = Op(
+    "relu_grad",
+    lambda xp, g, y: g * (y > 0),
+    numpy=_relu_grad_numpy,
+    infer=_relu_grad_infer,
+    vjp=(lambda F, g2, y2, g, y: F.relu_grad(g2, y), None),
+    saves=("y",),
+    expression="g * (y > 0)",
+    latex=r"{g}\,[{y} > 0]",
+    derivative=("[{y} > 0]", "0"),
+    elementwise=True,
+    samples=_relu_grad_samples,
 )
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "diag_embed", "diagonal", "einsum", "linear", "matmul", "outer", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
-_dot, _matmul = np.dot, np.matmul
+_add, _dot, _matmul = np.add, np.dot, np.matmul
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -207,6 +207,12 @@ def _linear_run(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def _linear_numpy(x: Any, weight: Any, bias: Any = None) -> Any:
+    if x.ndim == 2 == weight.ndim:  # spelled out: most layers of a program come this way
+        y = _dot(x, weight.T)
+        if bias is None:
+            return y
+        if bias.dtype is y.dtype and bias.shape == weight.shape[:1]:
+            return _add(y, bias, y)
     return _linear_run(np, x, weight, bias)
 
 
