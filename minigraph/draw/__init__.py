@@ -11,8 +11,10 @@ Objects draw themselves in notebooks by `repr_mimebundle`. The functions here ar
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..errors import ArgumentError
 from ..graph import Graph
@@ -20,20 +22,23 @@ from ..interop.atomic import replacing
 from ..tensor import Tensor
 from .dot import write_dot
 from .flow import HISTORY, draw_graph, history
-from .layout import LayoutError, graphviz
+from .fold import LIMIT
+from .layout import TIME_LIMIT, LayoutError, SlowLayoutError, graphviz, lay_out
 from .picture import Fold, Picture, layered_text
 from .structure import draw_module
 from .svg import fragment, page, write_svg
 
-__all__ = ["LayoutError", "picture", "repr_mimebundle", "save", "to_dot", "to_html", "to_svg"]
+__all__ = ["LayoutError", "SlowLayoutError", "picture", "repr_mimebundle", "save", "to_dot", "to_html", "to_svg"]
 
 FORMATS = (".svg", ".html", ".dot", ".png", ".pdf")
+T = TypeVar("T")
 
 
 def picture(
     obj: Any,
     *,
     fold: Fold = None,
+    limit: int = LIMIT,
     direction: Literal["TB", "LR"] = "TB",
     show_sites: bool = False,
     values: bool | None = None,
@@ -42,9 +47,10 @@ def picture(
 
     Args:
         obj: a graph, a tensor (its history is drawn), or a module (its structure is drawn).
-        fold: how much of the scopes is open. None: everything, if it fits into some 300 boxes; otherwise the deepest
-            scopes are folded first. A number: so many levels of scopes are open, 0 for none. A function: whether a
-            scope, with `.path` and `.kind`, is folded.
+        fold: how much is open. None: everything, if it fits into `limit` boxes; otherwise what repeats is rolled up and
+            the deepest scopes are folded. A number: so many levels of scopes are open, 0 for none. A function: whether
+            a scope, with `.path` and `.kind`, is folded.
+        limit: the number of boxes to fold down to when `fold` is None.
         direction: "TB", from top to bottom, or "LR", from left to right.
         show_sites: write the line of your program on each operation.
         values: write small values (and gradients of leaves) on the nodes; by default for small graphs of small values.
@@ -61,27 +67,53 @@ def picture(
     from ..nn.module import Module
 
     if direction not in ("TB", "LR"):
-        raise ArgumentError("drawing: direction", expected="'TB' (top to bottom) or 'LR' (left to right)", actual=repr(direction))
+        raise ArgumentError(
+            "drawing: direction", expected="'TB' (top to bottom) or 'LR' (left to right)", actual=repr(direction)
+        )
     if not (fold is None or callable(fold) or (isinstance(fold, int) and fold >= 0)):
-        raise ArgumentError("drawing: fold", expected="None, the number of levels that stay open, or a function of a scope",
+        raise ArgumentError("drawing: fold", expected="None, a number of open levels, or a function of a scope",
                             actual=repr(fold))  # fmt: skip
-    options: dict[str, Any] = {"fold": fold, "values": values, "show_sites": show_sites}
+    if not (isinstance(limit, int) and limit > 0):
+        raise ArgumentError("drawing: limit", expected="a positive number of boxes", actual=repr(limit))
     if isinstance(obj, Graph):
         drawn = Picture(str(obj.name), direction=direction)
-        draw_graph(drawn, obj, **options)
+        draw_graph(drawn, obj, fold=fold, limit=limit, values=values, show_sites=show_sites)
     elif isinstance(obj, Tensor):
         graph, whole = history(obj)
-        drawn = Picture(str(obj.name or "history"), direction=direction)
-        draw_graph(drawn, graph, **options, cut=not whole)
+        drawn = Picture(graph.name, direction=direction)
+        draw_graph(drawn, graph, fold=fold, limit=limit, values=values, show_sites=show_sites, cut=not whole)
         if not whole:
             drawn.notes.append(f"Only the last {HISTORY:,} nodes of the history are drawn; there are more before them.")
     elif isinstance(obj, Module):
         drawn = Picture(type(obj).__name__, direction=direction)
-        draw_module(drawn, obj, fold=fold)
+        draw_module(drawn, obj, fold=fold, limit=limit)
     else:
-        raise ArgumentError("drawing: this cannot be drawn", expected="a Graph, a Tensor or a Module", actual=type(obj).__name__,
-                            remedy="draw compiled.graph for a compiled function, variable.read() for a variable")  # fmt: skip
+        raise ArgumentError("drawing: this cannot be drawn", expected="a Graph, a Tensor or a Module",
+                            actual=type(obj).__name__,
+                            remedy="draw f.graph of a compiled function f, and v.read() of a variable v")  # fmt: skip
     return drawn
+
+
+def in_time(obj: Any, work: Callable[[Picture, float], T], **options: Any) -> tuple[Picture, T]:
+    """The picture of `obj` and the result of `work(picture, seconds)`, a layout.
+
+    There are graphs of a few hundred boxes on which Graphviz despairs. Where the folding is ours to choose, such a one
+    is folded further.
+    """
+    if options.get("fold") is None:
+        for limit, seconds in ((LIMIT, 0.4 * TIME_LIMIT), (LIMIT // 3, 0.2 * TIME_LIMIT)):
+            drawn = picture(obj, **{**options, "limit": min(limit, options.get("limit", LIMIT))})
+            try:
+                return drawn, work(drawn, seconds)
+            except SlowLayoutError:
+                continue
+        options["limit"] = LIMIT // 10
+    drawn = picture(obj, **options)
+    return drawn, work(drawn, TIME_LIMIT)
+
+
+def _svg(drawn: Picture, seconds: float) -> str:
+    return write_svg(drawn, lay_out(drawn, seconds))
 
 
 def to_dot(obj: Any, **options: Any) -> str:
@@ -93,10 +125,10 @@ def to_dot(obj: Any, **options: Any) -> str:
     >>> from minigraph import draw
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
     >>> print(draw.to_dot(x * x))
-    digraph "history" {
+    digraph "history of multiply" {
     ...
-      n0 -> n1 [tooltip="x → multiply&#10;float32[]"];
-      n0 -> n1 [tooltip="x → multiply&#10;float32[]"];
+      n0 -> n1 [weight=4, tooltip="x → multiply&#10;float32[]"];
+      n0 -> n1 [weight=4, tooltip="x → multiply&#10;float32[]"];
     }
     """
     return write_dot(picture(obj, **options))
@@ -109,7 +141,7 @@ def to_svg(obj: Any, **options: Any) -> str:
         obj: what to draw. options: as for `picture`.
 
     Raises:
-        LayoutError: there is no Graphviz, or the layout takes too long.
+        LayoutError: there is no Graphviz, or it fails. SlowLayoutError: the layout takes too long.
 
     >>> from minigraph import draw
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
@@ -117,7 +149,7 @@ def to_svg(obj: Any, **options: Any) -> str:
     >>> svg.count('class="mg-box'), svg.count('class="mg-arrow"')
     (2, 2)
     """
-    return write_svg(picture(obj, **options))
+    return in_time(obj, _svg, **options)[1]
 
 
 def to_html(obj: Any, **options: Any) -> str:
@@ -127,14 +159,14 @@ def to_html(obj: Any, **options: Any) -> str:
         obj: what to draw. options: as for `picture`.
 
     Raises:
-        LayoutError: there is no Graphviz, or the layout takes too long.
+        LayoutError: there is no Graphviz, or it fails. SlowLayoutError: the layout takes too long.
 
     >>> from minigraph import draw
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
     >>> draw.to_html(x * x).startswith("<!doctype html>")
     True
     """
-    return page(picture(obj, **options))
+    return page(*in_time(obj, _svg, **options))
 
 
 def save(obj: Any, path: str | os.PathLike[str], **options: Any) -> None:
@@ -144,8 +176,8 @@ def save(obj: Any, path: str | os.PathLike[str], **options: Any) -> None:
         obj: what to draw. path: where to; the ending decides on the format. options: as for `picture`.
 
     Raises:
-        ArgumentError: another ending. LayoutError: there is no Graphviz, or the layout takes too long.
-        CheckpointError: the file cannot be written.
+        ArgumentError: another ending. CheckpointError: the file cannot be written.
+        LayoutError: there is no Graphviz, or it fails. SlowLayoutError: the layout takes too long.
 
     >>> from minigraph import draw
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
@@ -155,18 +187,10 @@ def save(obj: Any, path: str | os.PathLike[str], **options: Any) -> None:
     if ending not in FORMATS:
         raise ArgumentError("save: the format of a drawing", expected=f"a file name that ends in {', '.join(FORMATS)}",
                             actual=repr(Path(path).name))  # fmt: skip
-    what = picture(obj, **options)
-    if ending == ".svg":
-        data = write_svg(what).encode()
-    elif ending == ".html":
-        data = page(what).encode()
-    elif ending == ".dot":
-        data = write_dot(what).encode()
+    if ending in (".png", ".pdf"):
+        _, data = in_time(obj, lambda drawn, seconds: graphviz(write_dot(drawn), ending[1:], seconds), **options)
     else:
-        source = write_dot(what)
-        if ending == ".png":  # twice the resolution of a screen
-            source = source.replace("graph [", "graph [dpi=144, ", 1)
-        data = graphviz(source, ending[1:])
+        data = {".svg": to_svg, ".html": to_html, ".dot": to_dot}[ending](obj, **options).encode()
     with replacing(path, "save", lambda: len(data)) as temporary:
         Path(temporary).write_bytes(data)
 
@@ -182,16 +206,13 @@ def repr_mimebundle(obj: Any) -> dict[str, str]:
     >>> sorted(draw.repr_mimebundle(x * x))
     ['text/html', 'text/plain']
     """
-    from html import escape
-
     plain = repr(obj)
     try:
-        drawn = picture(obj)
         try:
-            html = fragment(drawn, plain if isinstance(obj, Tensor) else "")
+            html = fragment(*in_time(obj, _svg), plain if isinstance(obj, Tensor) else "")
         except LayoutError as reason:
             why = f"This is the picture in words. {reason.what}" + (f"; {reason.remedy}" if reason.remedy else "")
-            html = f"<pre>{escape(layered_text(drawn))}</pre>\n<p>{escape(why)}</p>"
+            html = f"<pre>{escape(layered_text(picture(obj)))}</pre>\n<p>{escape(why)}</p>"
     except Exception as error:  # a representation is asked of broken objects, too, to find out what is wrong with them
         line = str(error).partition("\n")[0]
         html = f"<pre>{escape(plain)}</pre>\n<p>{escape(f'It cannot be drawn: {type(error).__name__}: {line}')}</p>"

@@ -1,8 +1,8 @@
 """Pictures in the DOT language, which Graphviz reads.
 
 There are two versions of the same graph. The *bare* one is for layout: boxes with sizes and no text at all, so that no
-name ever meets a parser and no font of this machine decides where things stand. The *full* one, with labels, colours and
-shapes, is for people and programs that want DOT, and for PNG and PDF, which Graphviz draws itself.
+name ever meets a parser and no font of this machine decides where things stand. The *full* one, with labels, colours
+and shapes, is for people and programs that want DOT, and for PNG and PDF, which Graphviz draws itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from .picture import BODY, TITLE, Arrow, Box, Frame, Picture
 
 FONT = "Helvetica,Arial,sans-serif"
-# fill, line, text; on white. Colours that also differ for the colour-blind (Okabe and Ito); borders and shapes say the same.
+# Fill, line, text. The colour-blind, too, tell the hues apart (after Okabe and Ito); shapes and borders say the same.
 LIGHT = {
     "input": ("#dcebf8", "#2470a8", "#10293d"),
     "variable": ("#fbe6d0", "#b8631b", "#43230a"),
@@ -59,7 +59,11 @@ def quoted(text: str) -> str:
 def html(text: str) -> str:
     """The text inside an HTML-like label."""
     return (
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;").replace("\\", "&#92;")
+        text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace('"', "&quot;")
+        .replace("\\", "&#92;")
     )
 
 
@@ -72,8 +76,12 @@ def _lines(picture: Picture, full: bool) -> Iterator[str]:
     yield f"digraph {quoted(picture.name) if full else ''} {{"
     look = f', fontname="{FONT}", bgcolor="white"' if full else ""
     yield f"  graph [rankdir={picture.direction}, compound=true, nodesep=0.22, ranksep=0.36, pad=0.1{look}];"
-    yield "  node [shape=box, margin=0, label=\"\"" + (f', fontname="{FONT}", fontsize={TITLE:g}' if full else "") + "];"
-    yield "  edge [arrowsize=0.6" + (f', fontname="{FONT}", fontsize=9, color="#555555", fontcolor="#555555"' if full else "") + "];"
+    yield '  node [shape=box, margin=0, label=""' + (f', fontname="{FONT}", fontsize={TITLE:g}' if full else "") + "];"
+    yield (
+        "  edge [arrowsize=0.6"
+        + (f', fontname="{FONT}", fontsize=9, color="#555555", fontcolor="#555555"' if full else "")
+        + "];"
+    )
     children: dict[int, list[Frame]] = {}
     boxes: dict[int, list[Box]] = {}
     for f in picture.frames:
@@ -93,7 +101,8 @@ def _lines(picture: Picture, full: bool) -> Iterator[str]:
                 yield (f'{indent}  graph [label={quoted(f.label)}, labeljust=l, fontsize={BODY:g}, style="{dash}", '
                        f'color="#8a8a8a", tooltip={quoted(f.details)}];')  # fmt: skip
             else:  # room for the label, without the label
-                table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" WIDTH="{w:.0f}" HEIGHT="{h:.0f}">'
+                size = f'FIXEDSIZE="TRUE" WIDTH="{w:.0f}" HEIGHT="{h:.0f}"'
+                table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" {size}>'
                 yield f"{indent}  graph [labeljust=l, label=<{table}<TR><TD></TD></TR></TABLE>>];"
             yield from inside(f, indent + "  ")
             yield f"{indent}}}"
@@ -119,6 +128,8 @@ def _box(box: Box, full: bool) -> str:
 
 def _arrow(arrow: Arrow, number: int, full: bool) -> str:
     parts = [] if full else [f"id=e{number}"]
+    if arrow.tail.kind not in ("variable", "constant"):
+        parts.append("weight=4")  # the flow of data runs straight; what joins it comes from the side
     if arrow.kind == "order":
         parts.append("style=invis")
     if arrow.kind == "nested":

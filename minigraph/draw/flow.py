@@ -10,23 +10,23 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from ..graph import Graph, input_names
 from ..tensor import FREED, Tensor
 from ..variable import READ
-from .fold import LIMIT, Group, close_by, close_until_it_fits, scope_tree
+from .fold import Group, close_by, close_until_it_fits, scope_tree
 from .picture import Box, Fold, Frame, Picture
-from .words import (
-    SMALL, clean, details, leaf_name, notable_attributes, plural, size_text, type_text, value_text,
-)  # fmt: skip
+from .words import SMALL, TIMES, clean, details, leaf_name, notable_attributes, plural, size_text, type_text, value_text
 
 HISTORY = 2000  # nodes of a tensor's history that are looked at
 TEACHING = 30  # up to so many nodes, values are shown without being asked for
-CROWD = 20  # more constants or variables of a kind than this share a box where there is no room
+CROWD = 20  # where there is no room, more variables or constants than this are left out
+# operations whose inputs need no names on their arrows
 SYMMETRIC = {
     "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
     "bitwise_and", "bitwise_or", "bitwise_xor", "hypot", "logaddexp", "concat", "stack",
-}  # fmt: skip - operations whose inputs need no names on their arrows
+}  # fmt: skip
 
 
 def history(tensor: Tensor, limit: int = HISTORY) -> tuple[Graph, bool]:
@@ -47,23 +47,26 @@ def history(tensor: Tensor, limit: int = HISTORY) -> tuple[Graph, bool]:
     rest = [x for _, _, x in sorted(queue, key=lambda entry: entry[:2], reverse=True)]
     nodes = [*rest, *reversed(found.values())]
     cut = [x for x in rest if x.inputs]
+    name = f"history of {tensor.op.name if tensor.op else tensor.name or 'a tensor'}"
     reads = {n.attrs["variable"]: n for n in nodes if n.op is READ and n.attrs and "variable" in n.attrs}
-    return Graph(nodes, cut, [tensor], reads=reads, name="history"), not cut
+    return Graph(nodes, cut, [tensor], reads=reads, name=name), not cut
 
 
-def draw_graph(picture: Picture, graph: Graph, *, fold: Fold, values: bool | None, show_sites: bool, cut: bool = False) -> None:
+def draw_graph(
+    picture: Picture, graph: Graph, *, fold: Fold, limit: int, values: bool | None, show_sites: bool, cut: bool = False
+) -> None:
     """Put a graph into an empty picture."""
     count = len(graph.operations)
-    Flow(picture, graph, None, fold=fold, values=values, show_sites=show_sites, limit=LIMIT, cut=cut).draw()
+    Flow(picture, graph, None, fold=fold, values=values, show_sites=show_sites, limit=limit, cut=cut).draw()
     parts = [plural(count, "operation")]
-    for number, word in ((len(graph.inputs), "input"), (len(graph.reads), "variable"), (len(graph.outputs), "output")):
-        if number and not (cut and word == "input"):
-            parts.append(plural(number, word))
+    for things, word in ((graph.inputs, "input"), (graph.reads, "variable"), (graph.outputs, "output")):
+        if things and not (cut and word == "input"):
+            parts.append(plural(len(things), word))
     picture.what = clean(f"{graph.name}: {', '.join(parts)}.")
     folded = [b for b in picture.boxes if b.kind == "fold"]
     if folded:
-        picture.notes.insert(0, f"Folded: {plural(len(folded), 'box').replace('boxs', 'boxes')} with stacked edges "
-                                f"{'stands' if len(folded) == 1 else 'stand'} for several operations; fold=... unfolds.")  # fmt: skip
+        cards = f"what is drawn as a stack of cards ({len(folded):,} in all) stands for several operations"
+        picture.notes.insert(0, f"Folded: {cards}; fold=... opens more or less.")
 
 
 class Flow:
@@ -76,7 +79,7 @@ class Flow:
         self.picture, self.graph, self.frame, self.fold, self.show_sites = picture, graph, frame, fold, show_sites
         self.limit, self.cut, self.depth = limit, cut, depth
         self.inputs = {id(n): k for k, n in enumerate(graph.inputs)}
-        self.operations = graph.operations
+        self.operations = [n for n in graph.operations if id(n) not in self.inputs]
         self.numbers = {id(n): k for k, n in enumerate(self.operations)}
         self.leaves = [n for n in graph.nodes if id(n) not in self.numbers]
         self.outputs: dict[int, list[int]] = {}
@@ -109,30 +112,31 @@ class Flow:
         return found
 
     def hidden_in(self, leaf: Tensor, groups: dict[int, Group | None]) -> Group | None:
-        """The closed group that holds all users of a constant or variable."""
-        if id(leaf) in self.inputs or id(leaf) in self.outputs:
+        """The closed group that holds all users of a constant or variable; None for what is always shown."""
+        if id(leaf) in self.outputs or self.leaf_kind(leaf) not in ("variable", "constant"):
             return None
         homes = {id(groups[k]): groups[k] for k in self.users[id(leaf)]}
         return next(iter(homes.values())) if len(homes) == 1 else None
 
-    def crowds(self, groups: dict[int, Group | None]) -> dict[str, list[Tensor]]:
-        """Kinds of leaves that are too many to be shown one by one."""
-        shown: dict[str, list[Tensor]] = {}
-        for n in self.leaves:
-            if id(n) not in self.inputs and self.hidden_in(n, groups) is None:
-                shown.setdefault(self.leaf_kind(n), []).append(n)
-        return {kind: nodes for kind, nodes in shown.items() if len(nodes) > CROWD}
+    def shown_leaves(self, groups: dict[int, Group | None], crowded: bool) -> list[Tensor]:
+        """The inputs, variables and constants that get a box: those that are not folded away with all their users and,
+        where it is crowded, not more than a few variables and constants."""
+        shown = [n for n in self.leaves if self.hidden_in(n, groups) is None]
+        if not crowded:
+            return shown
+        numbers = Counter(self.leaf_kind(n) for n in shown)
+        return [n for n in shown if id(n) in self.inputs or numbers[self.leaf_kind(n)] <= CROWD]
 
-    def count(self, root: Group, gathered: bool = True) -> int:
+    def assigned(self, crowded: bool) -> list[tuple[Any, Tensor]]:
+        """(variable, node) for each assignment that gets a box."""
+        found = [(cell, t) for cell, t in self.graph.assigns.items() if t is not None]
+        return found if len(found) <= CROWD or not crowded else []
+
+    def count(self, root: Group, crowded: bool = False) -> int:
         """How many boxes the picture would have."""
         groups = self.closed_groups(root)
         operations = len({id(g) for g in groups.values() if g}) + sum(g is None for g in groups.values())
-        leaves = sum(self.hidden_in(n, groups) is None for n in self.leaves)
-        assigned = sum(t is not None for t in self.graph.assigns.values())
-        if gathered:
-            leaves -= sum(len(nodes) - 1 for nodes in self.crowds(groups).values())
-            assigned = assigned if assigned <= CROWD else 1
-        return operations + leaves + assigned
+        return operations + len(self.shown_leaves(groups, crowded)) + len(self.assigned(crowded))
 
     def nested(self, node: Tensor) -> list[tuple[str, Graph]]:
         return [(k, v) for k, v in (node.attrs or {}).items() if isinstance(v, Graph)]
@@ -140,15 +144,15 @@ class Flow:
     # ---------------------------------------------------------------------------------------------------- drawing
     def draw(self) -> None:
         root = scope_tree(self.operations)
-        gather = False
+        crowded = False
         if self.fold is not None:
             close_by(root, self.fold if callable(self.fold) else max(self.fold - self.depth, 0))
-        elif self.count(root, gathered=False) > self.limit:
-            gather = True
-            close_until_it_fits(root, self.operations, self.count, self.limit)
+        elif self.count(root) > self.limit:
+            crowded = close_until_it_fits(root, self.operations, self.count, self.limit)
         self.groups = self.closed_groups(root)
-        crowds = self.crowds(self.groups) if gather else {}
-        left = self.limit - self.count(root, gather)
+        leaves = self.shown_leaves(self.groups, crowded)
+        shown = {id(n) for n in leaves}
+        room = self.limit - self.count(root, crowded)
         self.frames = {id(root): self.frame}
         places = self.places(root)
         self.open_frames(root)
@@ -157,16 +161,31 @@ class Flow:
                 continue
             k = self.numbers.get(id(n))
             if k is None:
-                self.draw_leaf(n, places, crowds)
+                if id(n) in shown:
+                    self.boxes[id(n)] = self.draw_leaf(n, places)
             elif (group := self.groups[k]) is not None:
-                box = self.draw_folded(group, self.frames[id(places[k])])
+                box = self.draw_folded(group, self.frames[id(places[k])], crowded)
                 for m in group.members():
                     self.boxes[id(self.operations[m])] = box
             else:
                 self.boxes[id(n)] = self.draw_operation(n, self.frames[id(places[k])])
         self.draw_arrows()
-        self.draw_assigns(gather)
-        self.draw_nested(left)
+        self.keep_frames_apart()
+        self.draw_assigns(crowded)
+        self.draw_nested(room)
+        if crowded:
+            self.note_what_is_missing(leaves)
+
+    def note_what_is_missing(self, shown: Sequence[Tensor]) -> None:
+        drawn = set(map(id, shown))
+        missing = [n for n in self.leaves if id(n) not in drawn and self.hidden_in(n, self.groups) is None]
+        parts = [plural(k, kind) for kind, k in sorted(Counter(self.leaf_kind(n) for n in missing).items())]
+        if not self.assigned(True) and (hidden := self.assigned(False)):
+            parts.append(plural(len(hidden), "assignment"))
+        if parts:
+            self.picture.notes.append(
+                f"To leave room, {' and '.join(parts)} are not drawn; the boxes that use them say so."
+            )
 
     def places(self, root: Group) -> dict[int, Group]:
         """The open group in which each operation, or the closed group that hides it, stands."""
@@ -193,20 +212,9 @@ class Flow:
             return "variable"
         return "input" if node.op is not None or node.requires_grad or node.name else "constant"
 
-    def draw_leaf(self, node: Tensor, places: dict[int, Group], crowds: dict[str, list[Tensor]]) -> None:
-        """A box for an input, variable or constant; or a share in one, or none where it is folded away."""
-        hiding = self.hidden_in(node, self.groups)
-        if hiding is not None:
-            return
+    def draw_leaf(self, node: Tensor, places: dict[int, Group]) -> Box:
+        """A box for an input, variable or constant."""
         kind = self.leaf_kind(node)
-        if id(node) not in self.inputs and kind in crowds:
-            crowd = crowds[kind]
-            said = "\n".join(clean(f"{leaf_name(n)}  {type_text(n)}") for n in crowd[:40])
-            box = self.picture.box(kind, [plural(len(crowd), kind), f"{sum(n.size for n in crowd):,} elements"],
-                                   f"{plural(len(crowd), kind)}, each used in several places\n{said}", self.frame)  # fmt: skip
-            for n in crowd:
-                self.boxes[id(n)] = box
-            return
         frame = self.frame
         if kind in ("variable", "constant") and self.users[id(node)]:
             frame = self.common_frame([self.frames[id(places[k])] for k in self.users[id(node)]])
@@ -221,17 +229,10 @@ class Flow:
         else:
             name = leaf_name(node, self.inputs.get(id(node)))
             lines, heading = [name, types, shown, self.gradient_text(node)], f"{kind} {name}"
-        self.boxes[id(node)] = self.picture.box(kind, [*lines, self.output_text(node)], details(node, heading), frame)
+        return self.picture.box(kind, [*lines, self.output_text(node)], details(node, heading), frame)
 
     def common_frame(self, frames: Sequence[Frame | None]) -> Frame | None:
         """The innermost frame around all of these."""
-
-        def around(frame: Frame | None) -> list[Frame]:
-            found = []
-            while frame is not None:
-                found.append(frame)
-                frame = frame.parent
-            return found[::-1]
 
         paths = [around(f) for f in dict.fromkeys(frames)]
         common = self.frame
@@ -242,7 +243,7 @@ class Flow:
         return common
 
     def gradient_text(self, node: Tensor) -> str:
-        """`grad 4.762` of a leaf that has collected one. No gradient is not a gradient of 0: nothing is written then."""
+        """`grad 4.762` of a leaf that has collected one; nothing otherwise, as no gradient is not a gradient of 0."""
         if not self.values:
             return ""
         cell = (node.attrs or {}).get("variable")
@@ -263,9 +264,11 @@ class Flow:
         if self.show_sites and node.site is not None:
             lines.append(str(node.site))
         output = self.output_text(node)
-        return self.picture.box("output" if output else "op", [*lines, output], details(node, f"operation {name}"), frame)
+        return self.picture.box(
+            "output" if output else "op", [*lines, output], details(node, f"operation {name}"), frame
+        )
 
-    def draw_folded(self, group: Group, frame: Frame | None) -> Box:
+    def draw_folded(self, group: Group, frame: Frame | None, crowded: bool) -> Box:
         """One box for a stretch of operations: what it is, how much is in it, what goes in and what comes out."""
         members = group.members()
         nodes, inside = [self.operations[k] for k in members], set(members)
@@ -286,7 +289,12 @@ class Flow:
         said += [f"{leaf_name(n)}: {size_text(n)}" for n in variables[:20]]
         if group.scope is not None:
             said.insert(1, f"in {group.scope}")
-        outputs = dict.fromkeys(text for n in go if (text := self.output_text(n)))
+        outputs = list(dict.fromkeys(text for n in go if (text := self.output_text(n))))
+        if crowded and not self.assigned(crowded):
+            held = set(map(id, nodes))
+            names = [clean(cell.name or "variable") for cell, t in self.graph.assigns.items() if id(t) in held]
+            outputs += [f"assigns {plural(len(names), 'variable')}"] * bool(names)
+            said += [f"assigns {name}" for name in names[:20]]
         return self.picture.box("fold", [*lines, ", ".join(outputs)], "\n".join(clean(s) for s in said if s), frame)
 
     def folded_title(self, group: Group) -> tuple[str, str]:
@@ -300,7 +308,7 @@ class Flow:
             first, last = group.items[0], group.items[-1]
             if len(period) == 1 and isinstance(first, Group) and isinstance(last, Group) and first.name != last.name:
                 text = f"{first.name} … {last.name}"
-            return f"{text}  ×{group.times}", group.kind
+            return f"{text}  {TIMES}{group.times}", group.kind
         return text, "chain" if group.what == "chain" else "part of the graph"
 
     def item_name(self, item: int | Group) -> str:
@@ -318,7 +326,7 @@ class Flow:
             if n.inputs is FREED or not n.inputs:
                 continue
             names = input_names(n)
-            named = len(n.inputs) > 1 and n.op.name not in SYMMETRIC  # type: ignore[union-attr]
+            named = len(n.inputs) > 1 and n.op.name not in SYMMETRIC
             for name, x in zip(names, n.inputs, strict=True):
                 tail = self.boxes.get(id(x))
                 if tail is None or tail is head:  # folded away together
@@ -329,33 +337,47 @@ class Flow:
                 said = f"{tail.lines[0]} → {head.lines[0]}" + (f", as {name}" if named and not folded else "")
                 self.picture.arrow(tail, head, name if named and not folded else "", f"{said}\n{clean(type_text(x))}")
 
-    def draw_assigns(self, gather: bool) -> None:
+    def keep_frames_apart(self) -> None:
+        """Put variables and constants below what flows into their frame, so that frames stand one after the other.
+
+        Otherwise they would begin beside the frame before, and the picture would grow sideways at every layer.
+        """
+        last: dict[int, Box] = {}  # the last box outside of each frame with an arrow into it
+        for a in self.picture.arrows:
+            if a.tail.kind in ("variable", "constant"):
+                continue
+            outside = set(map(id, around(a.tail.frame)))
+            for f in around(a.head.frame):
+                if id(f) not in outside and (id(f) not in last or int(last[id(f)].id[1:]) < int(a.tail.id[1:])):
+                    last[id(f)] = a.tail
+        for b in self.picture.boxes:
+            if b.kind in ("variable", "constant") and b.frame is not None and id(b.frame) in last:
+                self.picture.arrow(last[id(b.frame)], b, kind="order")
+
+    def draw_assigns(self, crowded: bool) -> None:
         """A box for each variable that the graph assigns, after the node whose value it gets."""
-        assigned = [(cell, t) for cell, t in self.graph.assigns.items() if t is not None]
-        cleared = len(self.graph.assigns) - len(assigned)
+        cleared = sum(t is None for t in self.graph.assigns.values())
         if cleared:
             self.picture.notes.append(f"The graph also clears {plural(cleared, 'gradient')}.")
-        if gather and len(assigned) > CROWD:
-            names = "\n".join(clean(cell.name or "variable") for cell, _ in assigned[:40])
-            box = self.picture.box("assign", [f"assigns {plural(len(assigned), 'variable')}"], f"assigned variables\n{names}", self.frame)
-            tails = dict.fromkeys(tail for _, t in assigned if (tail := self.boxes.get(id(t))) is not None)
-            for tail in tails:
-                self.picture.arrow(tail, box, "", f"{tail.lines[0]} → assigned variables")
-            return
-        for cell, t in assigned:
+        for cell, t in self.assigned(crowded):
             name = clean(cell.name or "variable")
-            box = self.picture.box("assign", [f"{name} ←", type_text(t)], f"variable {name} is assigned\n{size_text(t)}", self.frame)
+            box = self.picture.box(
+                "assign", [f"{name} ←", type_text(t)], f"variable {name} is assigned\n{size_text(t)}", self.frame
+            )
             if (tail := self.boxes.get(id(t))) is not None:
                 self.picture.arrow(tail, box, "", f"{tail.lines[0]} → {name}\n{clean(type_text(t))}")
 
     def draw_nested(self, room: int) -> None:
-        """The graphs that operations run, each in a frame beside its operation; as one box each where all are too many."""
-        found = [(n, key, g) for k, n in enumerate(self.operations) if self.groups[k] is None for key, g in self.nested(n)]
+        """The graphs that operations run, each in a frame beside its operation; one box each where it is too much."""
+        found = [
+            (n, key, g) for k, n in enumerate(self.operations) if self.groups[k] is None for key, g in self.nested(n)
+        ]
         total = sum(whole_size(g) for _, _, g in found)
         is_open = total <= room if self.fold is None else callable(self.fold) or self.fold > self.depth
         for n, key, g in found:
             box = self.boxes[id(n)]
-            label, said = f"{key}: {g.name}", f"{key} of {box.lines[0]}: graph {g.name}\n{clean(g.signature())}"
+            label = key if key == g.name else f"{key}: {g.name}"
+            said = f"{key} of {box.lines[0]}: graph {g.name}\n{clean(g.signature())}"
             if is_open and g.nodes:
                 frame = self.picture.frame(label, clean(said), "graph", box.frame)
                 first = len(self.picture.boxes)
@@ -366,6 +388,15 @@ class Flow:
                 lines = [label, plural(len(g.operations), "operation"), f"{few(g.inputs)} → {few(g.outputs)}"]
                 inner = self.picture.box("fold", lines, clean(said), box.frame)
                 self.picture.arrow(box, inner, "", clean(said), kind="nested")
+
+
+def around(frame: Frame | None) -> list[Frame]:
+    """The frames around a place, the outermost first."""
+    found: list[Frame] = []
+    while frame is not None:
+        found.append(frame)
+        frame = frame.parent
+    return found[::-1]
 
 
 def whole_size(graph: Graph) -> int:

@@ -5,15 +5,17 @@ stretch of the graph's topological order (a module that is called twice gives tw
 having: if contiguous stretches become single boxes, all arrows still point forwards, whatever is folded. So the
 folded picture of an acyclic graph is acyclic.
 
-Without instructions, graphs that fit are left alone. A larger one is folded scope by scope, the deepest first, until it
-fits; stretches that repeat (sixty-four layers alike, the thousand steps of a loop) become one box that says how often;
-then chains, where each operation has one input and one user; and what is still too large is cut into equal parts.
+Without instructions, graphs that fit are left alone. In a larger one, stretches that repeat (sixty-four layers alike,
+the thousand steps of a loop) become one box that says how often, beside the first of them; then scopes are folded, the
+deepest first, until the graph fits; then chains, where each operation has one input and one user; and what is still too
+large is cut into equal parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -97,26 +99,31 @@ def close_by(root: Group, fold: int | Callable[[Scope], bool]) -> None:
             group.closed = bool(fold(group.scope)) if callable(fold) else group.depth >= fold
 
 
-def close_until_it_fits(root: Group, operations: Sequence[Tensor], count: Callable[[Group], int], limit: int = LIMIT) -> None:
-    """Fold as described at the top until `count(root)`, the number of boxes, is at most `limit`."""
-    if count(root) <= limit:
-        return
+def close_until_it_fits(
+    root: Group, operations: Sequence[Tensor], count: Callable[[Group, bool], int], limit: int = LIMIT
+) -> bool:
+    """Fold as described at the top until `count(root, crowded)`, the number of boxes, is at most `limit`.
+
+    Returns whether it stays crowded: so large that variables and constants have to be left out, too.
+    """
+    if count(root, False) <= limit:
+        return False
     signatures = Signatures(operations)
     deepest = max(g.depth for g in root.open_groups())
-    for depth in range(deepest, -2, -1):
-        groups = root.open_groups()
-        for group in groups:
+    for depth in range(deepest + 1, -1, -1):  # nothing is closed at first: only what repeats is rolled up
+        for group in root.open_groups():
             if group.depth == depth and group.scope is not None:
                 group.closed = True
-        for group in root.open_groups():
-            roll_up(group, signatures)
-        if count(root) <= limit:
-            return
+        roll_up_all(root, signatures)
+        if count(root, False) <= limit:
+            return False
     for group in root.open_groups():
         join_chains(group, operations)
-    if count(root) > limit and len(root.items) > (parts := max(limit // 2, 1)):
+    parts = max(limit // 2, 1)
+    if count(root, True) > limit and len(root.items) > parts:
         cuts = [round(k * len(root.items) / parts) for k in range(parts + 1)]
-        root.items = [Group("part", items=root.items[a:b], closed=True) for a, b in zip(cuts, cuts[1:], strict=False)]
+        root.items = [Group("part", items=root.items[a:b], closed=True) for a, b in pairwise(cuts)]
+    return True
 
 
 class Signatures:
@@ -137,15 +144,23 @@ class Signatures:
         return item.signature
 
 
+def roll_up_all(root: Group, signatures: Signatures) -> None:
+    """`roll_up` for a group and the open groups in it, the outermost first."""
+    todo = [root]
+    while todo:
+        group = todo.pop()
+        roll_up(group, signatures)
+        todo += [x for x in group.items if isinstance(x, Group) and not x.closed]
+
+
 def roll_up(group: Group, signatures: Signatures) -> None:
-    """Replace stretches of closed or single items that repeat by one group each."""
+    """Replace stretches of items that repeat by one group each. Where they are open scopes, the first one stays open,
+    as an example of the others."""
     items = group.items
     n = len(items)
     if n < REPEATS:
         return
-    # open groups are not rolled up: each gets a number of its own
-    s = np.array([-k - 1 if isinstance(x, Group) and not x.closed else signatures[x] for k, x in enumerate(items)])
-    longest = min(LONGEST_PERIOD, n // REPEATS)
+    s = np.array([signatures[x] for x in items])
     covered, period = np.zeros(n, int), np.zeros(n, int)  # by the best repetition that starts at each place
     for p in range(1, min(LONGEST_PERIOD, n // REPEATS) + 1):
         places = np.arange(n - p)
@@ -160,10 +175,15 @@ def roll_up(group: Group, signatures: Signatures) -> None:
             new.append(items[i])
             i += 1
             continue
+        end, p = i + int(covered[i]), int(period[i])
+        if any(isinstance(x, Group) and not x.closed for x in items[i : i + p]):
+            new += items[i : i + p]
+            i += p
         first = items[i]
-        end, kind = i + int(covered[i]), first.kind if period[i] == 1 and isinstance(first, Group) else ""
-        new.append(Group("repeat", kind=kind, depth=group.depth + 1, items=items[i:end], closed=True,
-                         times=int(covered[i] // period[i])))  # fmt: skip
+        kind = first.kind if p == 1 and isinstance(first, Group) else ""
+        new.append(
+            Group("repeat", "", kind, depth=group.depth + 1, items=items[i:end], closed=True, times=(end - i) // p)
+        )
         i = end
     group.items = new
 
@@ -207,6 +227,8 @@ def join_chains(group: Group, operations: Sequence[Tensor]) -> None:
         while follows[chain[-1]] >= 0:
             chain.append(follows[chain[-1]])
         if len(chain) >= 3:
-            joined[chain[-1]] = Group("chain", depth=group.depth + 1, items=[group.items[x] for x in chain], closed=True)
+            joined[chain[-1]] = Group(
+                "chain", depth=group.depth + 1, items=[group.items[x] for x in chain], closed=True
+            )
             gone.update(chain)
-    group.items = [joined[k] if k in joined else item for k, item in enumerate(group.items) if k in joined or k not in gone]
+    group.items = [joined.get(k, item) for k, item in enumerate(group.items) if k in joined or k not in gone]

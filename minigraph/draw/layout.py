@@ -1,8 +1,8 @@
 """Layout by Graphviz: where boxes stand and how arrows run.
 
-Graphviz does what it is good at, and nothing else: it gets sizes and returns coordinates. It runs in a child process, as
-the `dot` program where there is one, else through the libraries in pygraphviz' wheels. The child process is there for
-three reasons: these libraries print warnings (about fonts) straight to the file descriptor that a notebook shows as
+Graphviz does what it is good at, and nothing else: it gets sizes and returns coordinates. It runs in a child process,
+as the `dot` program where there is one, else through the libraries in pygraphviz' wheels. The child process is there
+for three reasons: these libraries print warnings (about fonts) straight to the file descriptor that a notebook shows as
 errors; a layout can take for ever, and a process can be ended; and a crash in C stays where it is.
 """
 
@@ -24,14 +24,18 @@ from .picture import Picture
 TIME_LIMIT = 20.0  # seconds; a picture that takes longer is too large to be looked at
 INSTALL = "pip install pygraphviz   (or install Graphviz, so that the program `dot` is found)"
 CHILD = (
-    "import sys, pygraphviz; "
-    "sys.stdout.buffer.write(pygraphviz.AGraph(string=sys.stdin.buffer.read().decode()).draw(format=sys.argv[1], prog='dot'))"
+    "import sys, pygraphviz; graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode()); "
+    "sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog='dot', args=' '.join(sys.argv[2:])))"
 )
 Point = tuple[float, float]
 
 
 class LayoutError(MinigraphError, RuntimeError):
-    """There is no Graphviz, or it did not succeed in time."""
+    """There is no Graphviz, or it did not succeed."""
+
+
+class SlowLayoutError(LayoutError):
+    """Graphviz did not succeed in time."""
 
 
 @dataclass
@@ -53,29 +57,32 @@ class Layout:
 
 def command(form: str) -> list[str] | None:
     """The command that reads DOT and writes `form`; None when there is no Graphviz."""
+    options = ["-Gdpi=144"] if form == "png" else []  # twice the resolution of a screen
     if (program := shutil.which("dot")) is not None:
-        return [program, f"-T{form}"]
+        return [program, f"-T{form}", *options]
     if sys.executable and importlib.util.find_spec("pygraphviz") is not None:
-        return [sys.executable, "-P", "-c", CHILD, form]
+        return [sys.executable, "-P", "-c", CHILD, form, *options]
     return None
 
 
-def graphviz(source: str, form: str, limit: float | None = None) -> bytes:
+def graphviz(source: str, form: str, seconds: float = TIME_LIMIT) -> bytes:
     """Let Graphviz turn DOT into `form` ("json0", "png", "pdf").
 
     Raises:
-        LayoutError: no Graphviz, no result within `limit` seconds (`TIME_LIMIT` unless given), or a failure.
+        LayoutError: no Graphviz, or a failure. SlowLayoutError: no result within so many `seconds`.
     """
     run = command(form)
     if run is None:
         raise LayoutError("drawing: there is no Graphviz", expected="the program `dot`, or the package pygraphviz",
                           actual="neither is found", remedy=INSTALL)  # fmt: skip
-    seconds = TIME_LIMIT if limit is None else limit
     try:
         done = subprocess.run(run, input=source.encode(), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise LayoutError(f"drawing: the layout took longer than {seconds:g} s", actual=f"{source.count(' -> '):,} arrows",
-                          remedy="fold more, for example fold=1, or draw a part of the graph") from None  # fmt: skip
+        raise SlowLayoutError(
+            f"drawing: the layout took longer than {seconds:g} s",
+            actual=f"{source.count(' -> '):,} arrows",
+            remedy="fold more, for example fold=1, or draw a part of the graph",
+        ) from None
     except OSError as reason:
         raise LayoutError(f"drawing: Graphviz cannot be started: {reason.strerror}", remedy=INSTALL) from reason
     if done.returncode or not done.stdout:
@@ -86,20 +93,20 @@ def graphviz(source: str, form: str, limit: float | None = None) -> bytes:
 
 
 @functools.lru_cache(maxsize=32)
-def _positions(source: str) -> Any:
+def _positions(source: str, seconds: float) -> Any:
     """Graphviz' answer. Kept for a while: a notebook asks for the same picture more than once."""
-    return json.loads(graphviz(source, "json0"))
+    return json.loads(graphviz(source, "json0", seconds))
 
 
-def lay_out(picture: Picture) -> Layout:
+def lay_out(picture: Picture, seconds: float = TIME_LIMIT) -> Layout:
     """Where everything in a picture stands.
 
     Raises:
-        LayoutError: as for `graphviz`.
+        LayoutError, SlowLayoutError: as for `graphviz`.
     """
     if not picture.boxes:
         return Layout(0.0, 0.0)
-    found = _positions(write_dot(picture, full=False))
+    found = _positions(write_dot(picture, full=False), seconds)
     left, bottom, right, top = map(float, found["bb"].split(","))
     names = {f"cluster_{f.id}": f.id for f in picture.frames}
 

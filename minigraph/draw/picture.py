@@ -1,7 +1,7 @@
 """What a picture consists of: boxes, arrows between them, and frames around them.
 
 This is the middle between the things that can be drawn (`flow.py` for graphs, `structure.py` for modules) and the ways
-of writing a picture down (`dot.py`, `svg.py`, and `words` when nothing else is there). Everything is in a fixed order and
+of writing a picture down (`dot.py`, `svg.py`, and words where there is no Graphviz). Everything is in a fixed order and
 named by its place in it, so the same object gives the same bytes in every run.
 """
 
@@ -20,7 +20,7 @@ LEADING = 1.3  # height of a line, relative to its font size
 # Each kind of box has a colour and, for those who do not see it, a shape or a border of its own (svg.py, dot.py).
 KINDS = {
     "input": "input",
-    "variable": "variable read",
+    "variable": "variable",
     "constant": "constant",
     "op": "operation",
     "output": "output",
@@ -105,7 +105,7 @@ class Picture:
 
     def frame(self, label: str, details: str, kind: str, parent: Frame | None) -> Frame:
         """Add a frame."""
-        self.frames.append(Frame(f"c{len(self.frames)}", shorten(clean(label)), details, kind, parent))
+        self.frames.append(Frame(f"c{len(self.frames)}", shorten(clean(label), 64), details, kind, parent))
         return self.frames[-1]
 
     def arrow(self, tail: Box, head: Box, label: str = "", details: str = "", **more: Any) -> None:

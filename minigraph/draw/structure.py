@@ -7,15 +7,15 @@ where is decided by `forward`, and shown by the graph of a call.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from ..graph import type_text
 from ..op import ROOT, Scope
 from .picture import Box, Fold, Frame, Picture
-from .words import clean, plural, shorten
+from .words import TIMES, clean, plural, shorten
 
-LIMIT = 60  # boxes, which stand one below the other
+TOWER = 60  # boxes, as they stand one below the other
 ALIKE = 4  # so many neighbours alike are shown once
 DEEPEST = 40
 LINES = 8  # variables that are listed in one box
@@ -40,7 +40,7 @@ class Part:
     def name(self) -> str:
         one = f"{self.scope.name} … {self.last.scope.name}" if self.last else self.scope.name
         kind = type(self.module).__name__
-        return (f"{one}: {kind}" if self.depth else kind) + (f"  ×{self.times}" if self.times > 1 else "")
+        return (f"{one}: {kind}" if self.depth else kind) + (f"  {TIMES}{self.times}" if self.times > 1 else "")
 
     def walk(self) -> list[Part]:
         """This part and those below it that are to be seen."""
@@ -77,7 +77,7 @@ def tree(module: Any) -> Part:
 
 
 def roll_up(part: Part) -> None:
-    """Let the first of several neighbours alike stand for all of them, and leave out what is too much for one picture."""
+    """Let the first of several neighbours alike stand for all of them; leave out what is too much for one picture."""
     new: list[Part] = []
     for _, run in groupby(part.children, key=lambda c: id(c) if c.first_path else c.facts):
         alike = list(run)
@@ -85,12 +85,12 @@ def roll_up(part: Part) -> None:
             alike[0].times, alike[0].last = len(alike), alike[-1]
             del alike[1:]
         new += alike
-    part.children, part.left_out = new[:LIMIT], len(new[LIMIT:])
+    part.children, part.left_out = new[:TOWER], len(new[TOWER:])
     for c in part.children:
         roll_up(c)
 
 
-def draw_module(picture: Picture, module: Any, *, fold: Fold) -> None:
+def draw_module(picture: Picture, module: Any, *, fold: Fold, limit: int) -> None:
     """Put a module into an empty picture."""
     root = tree(module)
     if callable(fold):
@@ -99,17 +99,17 @@ def draw_module(picture: Picture, module: Any, *, fold: Fold) -> None:
     elif fold is not None:
         for p in root.walk():
             p.closed = bool(p.children) and p.depth >= max(fold, 0) + 1
-    elif root.boxes > LIMIT:
+    elif root.boxes > (room := min(limit, TOWER)):
         roll_up(root)
         deepest = max(p.depth for p in root.walk())
         for depth in range(deepest, 0, -1):
-            if root.boxes <= LIMIT:
+            if root.boxes <= room:
                 break
             for p in root.walk():
                 p.closed = p.closed or (p.depth == depth and bool(p.children))
     before: list[Box] = []
     draw_part(picture, root, None, before)
-    for above, below in zip(before, before[1:], strict=False):
+    for above, below in pairwise(before):
         picture.arrow(above, below, kind="order")
     total = sum(v.size for v in module.parameters())
     picture.what = clean(f"{type(module).__name__}: {plural(sum(1 for _ in module.modules()), 'module')}, "

@@ -1,8 +1,8 @@
 """Pictures as SVG, and pages with them.
 
 The drawing carries its style with it, so that it looks the same in a notebook, on a page and as a file. Colours are CSS
-variables with a light and a dark set: the dark one is used when the system asks for it, unless the page says what it is,
-as JupyterLab, Sphinx themes and VS Code do. Each shape has its light colours as attributes, too: programs that know
+variables with a light and a dark set: the dark one is used when the system asks for it, unless the page says what it
+is, as JupyterLab, Sphinx themes and VS Code do. Each shape has its light colours as attributes, too: programs that know
 nothing of variables (Inkscape, TeX) ignore the rules and find those, where they would otherwise paint black. No script,
 no ids that could clash with another picture's, nothing from the network.
 """
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from html import escape
 
 from .dot import DARK, LIGHT
-from .layout import Layout, Point, lay_out
+from .layout import Layout, Point
 from .picture import BODY, KINDS, LEADING, TITLE, Arrow, Box, Frame, Picture
+from .words import width
 
 MARGIN = 8.0
 LABEL = 9.5  # font size on arrows
@@ -60,29 +61,23 @@ def style() -> str:
     return "".join(rules)
 
 
-def write_svg(picture: Picture) -> str:
-    """The picture as a self-contained SVG document.
-
-    Raises:
-        LayoutError: no Graphviz, or no layout in time.
-    """
-    return drawing(picture, lay_out(picture))
-
-
-def drawing(picture: Picture, layout: Layout) -> str:
-    """The picture with the given layout."""
+def write_svg(picture: Picture, layout: Layout) -> str:
+    """The picture as a self-contained SVG document."""
     w, h = layout.width + 2 * MARGIN, layout.height + 2 * MARGIN
+    said = f'aria-label="{escape(picture.what)}"'
+    view = f'width="{w:g}" height="{h:g}" viewBox="{-MARGIN:g} {-MARGIN:g} {w:g} {h:g}"'
+    place = f'x="{-MARGIN:g}" y="{-MARGIN:g}" width="{w:g}" height="{h:g}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="minigraph" role="img" aria-label="{escape(picture.what)}" '
-        f'width="{w:g}" height="{h:g}" viewBox="{-MARGIN:g} {-MARGIN:g} {w:g} {h:g}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="minigraph" role="img" {said} {view}>',
         f"<style>{style()}</style>",
-        f'<rect class="mg-paper" x="{-MARGIN:g}" y="{-MARGIN:g}" width="{w:g}" height="{h:g}" rx="6" fill="{PAPER["paper"][0]}"/>',
+        f'<rect class="mg-paper" {place} rx="6" fill="{PAPER["paper"][0]}"/>',
     ]
     for frame in picture.frames:
         if frame.id in layout.frames:
             parts.append("".join(_frame(frame, layout.frames[frame.id])))
+    labels = place_labels(picture, layout)
     for number, (points, tip) in sorted(layout.arrows.items()):
-        parts.append("".join(_arrow(picture.arrows[number], points, tip)))
+        parts.append("".join(_arrow(picture.arrows[number], points, tip, labels.get(number))))
     for box in picture.boxes:
         parts.append("".join(_box(box, layout.boxes[box.id])))
     parts.append("</svg>")
@@ -103,7 +98,9 @@ def _frame(frame: Frame, corners: tuple[float, float, float, float]) -> Iterator
            f'fill="{PAPER["ink"][0]}">{escape(frame.label)}</text></g>')  # fmt: skip
 
 
-def _arrow(arrow: Arrow, points: list[Point], tip: Point | None) -> Iterator[str]:
+def _arrow(
+    arrow: Arrow, points: list[Point], tip: Point | None, label: tuple[float, float, str] | None
+) -> Iterator[str]:
     ends = f'data-tail="{arrow.tail.id}" data-head="{arrow.head.id}"'
     dots = ' stroke-dasharray="1.5 4" stroke-linecap="round"' if arrow.kind == "nested" else ""
     yield f'<g class="mg-arrow" {ends}><title>{escape(arrow.details)}</title>'
@@ -117,37 +114,73 @@ def _arrow(arrow: Arrow, points: list[Point], tip: Point | None) -> Iterator[str
         corners = [tip, (x - dy * across, y + dx * across), (x + dy * across, y - dx * across)]
         text = " ".join(f"{_n(a)},{_n(b)}" for a, b in corners)
         yield f'<polygon points="{text}" fill="{PAPER["line"][0]}"/>'
-    if arrow.label:
-        x, y, anchor = label_place(points)
+    if label is not None:
+        x, y, anchor = label
         yield (f'<text x="{_n(x)}" y="{_n(y)}" font-size="{LABEL:g}" text-anchor="{anchor}" '
                f'fill="{PAPER["ink"][0]}">{escape(arrow.label)}</text>')  # fmt: skip
     yield "</g>"
 
 
-def label_place(points: list[Point]) -> tuple[float, float, str]:
-    """Where the name of an input stands: beside its arrow, a little before the head, on the side it comes from."""
-    (x3, y3), (x2, y2), (x1, y1), (x0, y0) = points[-1], points[-2], points[-3], points[-4]
-    length = math.hypot(x3 - x0, y3 - y0) or 1.0
-    t = max(0.0, 1 - 14 / length)  # about 14 points before the end of the last piece of the curve
+def place_labels(picture: Picture, layout: Layout) -> dict[int, tuple[float, float, str]]:
+    """Where the name of each input stands: (x, y, anchor), beside its arrow, a little before the head.
+
+    On the side that the arrow comes from, unless another label or a box at its ends is in the way; then on the other
+    side, or further back.
+    """
+    taken: list[tuple[float, float, float, float]] = []
+    found: dict[int, tuple[float, float, str]] = {}
+    for number, (points, _) in sorted(layout.arrows.items()):
+        arrow = picture.arrows[number]
+        if not arrow.label:
+            continue
+        w = width(arrow.label, LABEL)
+        ends = [_rectangle(b, layout.boxes[b.id]) for b in (arrow.tail, arrow.head)]
+        from_left = points[-4][0] < points[-1][0] - 1
+        places = [(back, left) for back in (13, 22, 33, 46) for left in (from_left, not from_left)]
+        for back, left in [*places, places[0]]:  # the first one if all are taken
+            x, y = _before_end(points, back)
+            x = x - 4 if left else x + 4
+            area = (x - w if left else x, y - 0.6 * LABEL, x if left else x + w, y + 0.6 * LABEL)
+            if not any(_overlap(area, other) for other in (*taken, *ends)):
+                break
+        taken.append(area)
+        found[number] = (x, y + 0.35 * LABEL, "end" if left else "start")
+    return found
+
+
+def _before_end(points: list[Point], back: float) -> Point:
+    """The point of the last Bezier curve that is about `back` points before its end."""
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points[-4:]
+    t = max(0.0, 1 - back / (math.hypot(x3 - x0, y3 - y0) or 1.0))
     a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
-    x, y = a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3
-    left = x < x3 - 1
-    return (x - 4, y + 3, "end") if left else (x + 4, y + 3, "start")
+    return a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3
+
+
+def _rectangle(box: Box, centre: Point) -> tuple[float, float, float, float]:
+    (x, y), (w, h) = centre, box.size
+    return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _box(box: Box, centre: Point) -> Iterator[str]:
     fill, line, ink = LIGHT[box.kind]
     (x, y), (w, h) = centre, box.size
-    yield f'<g class="mg-box mg-{box.kind}" data-node="{box.id}" fill="{fill}" stroke="{line}"><title>{escape(box.details)}</title>'
+    yield f'<g class="mg-box mg-{box.kind}" data-node="{box.id}" fill="{fill}" stroke="{line}">'
+    yield f"<title>{escape(box.details)}</title>"
     yield from _outline(box.kind, x - w / 2, y - h / 2, w, h)
     yield f'<g fill="{ink}" stroke="none" text-anchor="middle">'
     tall = LEADING * (TITLE + BODY * (len(box.lines) - 1))
-    top = y - tall / 2 + (3 if box.kind == "fold" else 0)
+    top = y - tall / 2
+    if box.kind == "fold":  # the text is in the middle of the front card
+        x, top = x - 3, top + 3
     for k, text in enumerate(box.lines):
         size = BODY if k else TITLE
         top += size * LEADING
         weight = "" if k else ' font-weight="600"'
-        yield f'<text x="{_n(x - (3 if box.kind == "fold" else 0))}" y="{_n(top - 0.33 * size)}" font-size="{size:g}"{weight}>{escape(text)}</text>'
+        yield f'<text x="{_n(x)}" y="{_n(top - 0.33 * size)}" font-size="{size:g}"{weight}>{escape(text)}</text>'
     yield "</g></g>"
 
 
@@ -184,14 +217,14 @@ def _outline(kind: str, x: float, y: float, w: float, h: float) -> Iterator[str]
 # ----------------------------------------------------------------------------------------------------------- pages
 
 
-def fragment(picture: Picture, text: str = "") -> str:
+def fragment(picture: Picture, svg: str, text: str = "") -> str:
     """The picture for a notebook's output: scrolls where it is wider than the cell; notes below, text above."""
     above = f'<pre class="minigraph-text">{escape(text)}</pre>\n' if text else ""
     below = "".join(f"\n<p>{escape(note)}</p>" for note in picture.notes)
-    return f'<div class="minigraph-picture" style="overflow:auto;max-width:100%">\n{above}{write_svg(picture)}</div>{below}'
+    return f'<div class="minigraph-picture" style="overflow:auto;max-width:100%">\n{above}{svg}</div>{below}'
 
 
-def page(picture: Picture) -> str:
+def page(picture: Picture, svg: str) -> str:
     """A page of its own: the picture, what it shows, and what its shapes mean. Needs no script and no network."""
     title = escape(picture.name)
     rows = "".join(f"<li>{_swatch(kind)} {KINDS[kind]}</li>" for kind in picture.kinds)
@@ -216,7 +249,7 @@ li svg{{vertical-align:middle}}
 <h1>{title}</h1>
 <p>{escape(picture.what)} Rest the pointer on a node to read everything about it.</p>
 {notes}<figure>
-{write_svg(picture)}</figure>
+{svg}</figure>
 <ul>{rows}</ul>
 </body>
 </html>
@@ -226,5 +259,5 @@ li svg{{vertical-align:middle}}
 def _swatch(kind: str) -> str:
     fill, line, _ = LIGHT[kind]
     shape = "".join(_outline(kind, 1, 1, 30, 18))
-    return (f'<svg class="minigraph" width="32" height="20" viewBox="0 0 32 20" aria-hidden="true"><g class="mg-{kind}" '
-            f'fill="{fill}" stroke="{line}">{shape}</g></svg>')  # fmt: skip
+    inside = f'<g class="mg-{kind}" fill="{fill}" stroke="{line}">{shape}</g>'
+    return f'<svg class="minigraph" width="32" height="20" viewBox="0 0 32 20" aria-hidden="true">{inside}</svg>'

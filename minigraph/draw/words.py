@@ -23,18 +23,22 @@ from ..op import Op, Spec
 from ..tensor import Tensor
 from ..variable import READ, Gradient, Variable
 
-LONGEST = 44  # characters of a line in a box; the tooltip has all of it
+TIMES = "\N{MULTIPLICATION SIGN}"
+LONGEST = 36  # characters of a line in a box; the tooltip has all of it
 SMALL = 6  # elements of a value that is shown
 
 _WIDTHS = {
     30: "'Iijl", 35: " ,./:;\\|", 40: "()-[]ft", 45: "!r", 50: '"*J`', 55: "csz", 60: "?L_kvxy",
-    65: "$0123456789FTabdeghnopqu{}", 70: "ABEKPSVXYZ", 75: "CNRU", 80: "&DGHOQ", 85: "#+<=>^w~", 90: "M", 100: "%Wm", 105: "@",
+    65: "$0123456789FTabdeghnopqu{}", 70: "ABEKPSVXYZ", 75: "CNRU", 80: "&DGHOQ", 85: "#+<=>^w~", 90: "M", 100: "%Wm",
+    105: "@",
 }  # fmt: skip
 WIDTH = {c: percent / 100 for percent, characters in _WIDTHS.items() for c in characters}
 BOLD = 1.13
 
 # what XML 1.0 does not allow, and the marks that reorder text
-_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def clean(text: Any) -> str:
@@ -116,7 +120,11 @@ def plain_text(v: Any) -> str:
         return type_text(v)
     if isinstance(v, Op):
         return v.name
-    return getattr(v, "__name__", None) or type(v).__name__
+    if isinstance(name := getattr(v, "__name__", None), str):
+        return name
+    if all("__repr__" not in vars(base) for base in type(v).__mro__[:-1]):  # all that it says of itself is its address
+        return type(v).__name__
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(v))
 
 
 def attribute_texts(node: Tensor) -> list[str]:
@@ -125,9 +133,10 @@ def attribute_texts(node: Tensor) -> list[str]:
 
 
 def notable_attributes(node: Tensor) -> str:
-    """The attributes that say something: those that differ from the operation's defaults, graphs excepted."""
+    """The attributes that say something: those that differ from the operation's defaults, graphs excepted, as far as
+    they go on a line."""
     try:
-        parameters = inspect.signature(node.op.run).parameters  # type: ignore[union-attr]
+        parameters = inspect.signature(node.op.run).parameters
     except (TypeError, ValueError):  # written in C: nothing is known of its defaults
         parameters = {}  # type: ignore[assignment]
     found = []
@@ -136,7 +145,11 @@ def notable_attributes(node: Tensor) -> str:
         text = plain_text(v)
         if not isinstance(v, Graph) and (default is inspect.Parameter.empty or plain_text(default) != text):
             found.append(f"{k}={text}")
-    return ", ".join(found)
+    line = ", ".join(found)
+    while len(line) > LONGEST and len(found) > 1:
+        found.pop()
+        line = ", ".join(found) + ", …"
+    return line
 
 
 # --------------------------------------------------------------------------------------------------------- tooltips
