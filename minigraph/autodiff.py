@@ -391,6 +391,8 @@ def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: b
     (tensor(5., dtype=float32), {'w': tensor([2., 4.], dtype=float32)})
     """
 
+    need_function("grad", fn)
+
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         name = getattr(fn, "__name__", "function")
         region = Region(f"grad of {name}", args, argnums)

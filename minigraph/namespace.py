@@ -7,6 +7,7 @@ graph.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,23 +38,37 @@ class ArrayFunctions:
 
 
 class TensorFunctions:
-    """The public functions, on tensors; operations that a user defined are found by their name, too."""
+    """The public functions, on tensors; operations that a user defined are found by their name, too. What creates
+    tensors (`zeros`, `arange`) creates them on one device."""
+
+    def __init__(self, device: backend.Device):
+        self.device = device
 
     def __getattr__(self, name: str) -> Any:
         from . import ops
 
+        if name in CREATORS:
+            return partial(getattr(ops, name), device=self.device)
         found = getattr(ops, name, None)
         if found is None and name not in OPS:
             raise AttributeError(f"no operation is called {name!r}")
         return OPS[name] if found is None else found
 
     def __repr__(self) -> str:
-        return "<operations on tensors>"
+        return f"<operations on tensors, {self.device}>"
 
 
+CREATORS = ("arange", "eye", "full", "linspace", "ones", "zeros")
 numpy_functions = ArrayFunctions(np)
-tensor_functions = TensorFunctions()
 _others: dict[Any, ArrayFunctions] = {}
+_tensor_functions: dict[backend.Device, TensorFunctions] = {}
+
+
+def tensor_functions(device: backend.Device) -> TensorFunctions:
+    """The namespace for tensors on a device."""
+    if device not in _tensor_functions:
+        _tensor_functions[device] = TensorFunctions(device)
+    return _tensor_functions[device]
 
 
 def array_functions(value: Any) -> ArrayFunctions:

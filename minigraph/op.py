@@ -396,6 +396,9 @@ class Operand:
 
 def infer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
     """The `Spec` of the result (a tuple of them for several results), or the error that teaches."""
+    sized = [x for x in inputs if type(x.value) is not tuple and x.value.shape]  # a number goes wherever it is needed
+    if any(x.device != sized[0].device for x in sized):
+        common_backend(op, inputs)
     try:
         result = op.infer(*[spec_of(x.value) for x in inputs], **attrs)
     except Exception as error:
@@ -415,7 +418,10 @@ def common_backend(op: Op, inputs: Sequence[Tensor]) -> backend.Backend:
             raise DeviceError(
                 f"{op.name}: the operands are on different devices",
                 expected="all on one device",
-                actual=describe(op, inputs, {}),
+                actual=", ".join(
+                    f"{name}: {Spec(t.shape, t.dtype)!r} on {t.device}" + (f" ({t.name})" if t.name else "")
+                    for name, t in zip(argument_names(op, len(inputs)), inputs, strict=True)
+                ),
                 remedy=f'move one of them: .to("{device}") or .to("{x.device}")',
             )
     return backend.backends[device.kind]

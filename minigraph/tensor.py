@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 sequence = count(1).__next__  # every recorded node gets the next number: creation order is a topological order
 _new, _mode, _scope = object.__new__, mode.get, scope.get
 float_dtype = np.dtype("float32")  # what Python floats become
-UFUNCS = {"pow": np.power, "matmul": np.matmul}  # operations whose `numpy` is a wrapper around the ufunc of their meaning
+UFUNCS = {
+    "pow": np.power,
+    "matmul": np.matmul,
+}  # operations whose `numpy` is a wrapper around the ufunc of their meaning
 NUMBERS = (float, int, bool)  # Python's own numbers, whose dtype gives way to that of tensors
 WEAK = {"weak": True}  # the attributes of a constant that was a Python number, whose dtype gives way to that of tensors
 FREED: tuple = type("Freed", (tuple,), {"__repr__": lambda self: "<freed>"})()  # the inputs of a node after backward
@@ -363,6 +366,7 @@ def bind_watched(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> T
         if recorder is None or not recorder.symbolic:
             raise leaked(op, inputs)
         t.inputs = inputs = recorder.settle_weak(op, inputs, t)
+        common_backend(op, inputs)  # raises if they are on different devices
         t.value = infer(op, inputs, attrs)
     else:
         t.value = run_watched(t, now.hooks)

@@ -307,3 +307,26 @@ def test_a_failed_trace_shows_what_was_built():
 def test_trace_error_inside_nested_graph_is_not_swallowed():
     with pytest.raises(TraceError):
         mg.compile(lambda x: mg.cond(x > 0, lambda x: x if x > 1 else -x, lambda x: x, x))(mg.tensor(1.0))
+
+
+def test_a_training_step_runs_on_another_device_in_both_modes():
+    """On the stand-in for a GPU, which refuses NumPy arrays among its own; the generator stays on the CPU."""
+    x, y = data(32, 6), mg.tensor(np.random.default_rng(1).integers(0, 3, 32))
+    found = []
+    for device in ("cpu", "strict"):
+        for mode in (lambda f: f, mg.compile):
+            net, _, step = build(0, "adamw")
+            net.to(device)
+            f = mode(step)
+            found.append([f(x.to(device), y.to(device)).item() for _ in range(4)])
+    for losses in found[1:]:
+        assert losses == pytest.approx(found[0], rel=1e-5)
+
+
+def test_mixing_devices_is_an_error_while_tracing_and_names_both():
+    x, y = data(3), data(3, seed=1).to("strict")
+    for f in (lambda x: x + y, mg.compile(lambda x: x + y)):
+        with pytest.raises(
+            mg.errors.DeviceError, match=r"float32\[3\] on cpu(.|\n)*float32\[3\] on strict(.|\n)*\.to\("
+        ):
+            f(x)

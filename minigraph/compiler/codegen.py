@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph
-from ..op import Op, spec_of
+from ..op import spec_of
 from ..tensor import Tensor
 from .memory import MemoryPlan
 
@@ -60,16 +60,16 @@ def literal(value: Any) -> str | None:
 def generate(
     graph: Graph,
     order: Sequence[Tensor],
-    plan: MemoryPlan | None,
-    call: Callable[[Op], Any],
+    plan: MemoryPlan,
+    call: Callable[[Tensor], Any],
     into: Callable[[Tensor], Any],
     donated: dict[int, Tensor],
 ) -> Code:
     """Write the function.
 
     Args:
-        graph, order, plan: what to compute, in which order, where. Without a plan every operation allocates its result.
-        call: operation -> function of arrays and attributes.
+        graph, order, plan: what to compute, in which order, where.
+        call: node -> `function(*arrays, **attrs)` that computes it.
         into: node -> `function(*arrays, **attrs, out=buffer)` that computes it into a buffer, or None.
         donated: {id of a result: the input whose array it may overwrite}.
     """
@@ -116,7 +116,7 @@ def generate(
                 names[text] = v
             arguments.append(f"{k}={text}")
         if writer is None:
-            statement = f"{result} = {function_name(call(n.op), n.op.name)}({', '.join(arguments)})"
+            statement = f"{result} = {function_name(call(n), n.op.name)}({', '.join(arguments)})"
         else:
             arguments.append(f"out={result}")
             if target is None:

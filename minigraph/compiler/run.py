@@ -10,15 +10,15 @@ from __future__ import annotations
 import linecache
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from .. import backend
 from ..errors import MinigraphError
 from ..graph import Graph, copy_node
-from ..op import explained
+from ..op import common_backend, explained
 from ..tensor import Tensor, run_watched
 from .codegen import Code, generate
 from .memory import MemoryPlan, plan_memory
@@ -27,9 +27,14 @@ from .schedule import schedule
 _number = count(1).__next__
 
 
+def computes(node: Tensor) -> Callable:
+    """The function `f(*arrays, **attrs)` that computes a node on the device where its inputs are."""
+    return node.op.on(common_backend(node.op, node.inputs).xp)
+
+
 def writes_into(node: Tensor) -> Callable | None:
     """The NumPy function `f(*arrays, **attrs, out=buffer)` that computes a node into a buffer, if there is one."""
-    if type(node.value) is tuple or node.op.view:
+    if type(node.value) is tuple or node.op.view or node.device.kind != "cpu" or node.inputs[0].device.kind != "cpu":
         return None
     if isinstance(node.op.numpy, np.ufunc):
         return node.op.numpy
@@ -41,7 +46,7 @@ class Executable:
     returns the arrays of the outputs and of the assigned variables.
 
     Attributes:
-        source: the text of the generated function (on NumPy).
+        source: the text of the generated function.
         memory: the `MemoryPlan`.
         assigned, cleared: the variables that get the trailing results, and those that are set to None.
 
@@ -63,60 +68,56 @@ class Executable:
         self.order = schedule(graph)
         self.assigned = [cell for cell, t in graph.assigns.items() if t is not None]
         self.cleared = [cell for cell, t in graph.assigns.items() if t is None]
-        planned = {id(n) for n in self.order if writes_into(n) is not None and n.device.kind == "cpu"}
+        planned = {id(n) for n in self.order if writes_into(n) is not None}
         self.memory: MemoryPlan = plan_memory(graph, self.order, planned)
-        self._code: dict[Any, Code] = {}
-        self._make: dict[Any, Callable] = {}
-        self._stock: dict[Any, deque[Callable]] = {}
+        self._stock: deque[Callable] = deque()
+
+    @cached_property
+    def code(self) -> Code:
+        """The generated function, as `codegen` gives it, with its names bound by `make`."""
+        return generate(self.graph, self.order, self.memory, computes, writes_into, self.donated)
 
     @property
     def source(self) -> str:
         """The text of the generated function."""
-        return self._prepare(np).source
+        return self.code.source
 
-    def _prepare(self, xp: Any) -> Code:
-        """Generate and load the code for one array module."""
-        if xp in self._code:
-            return self._code[xp]
-        if xp is np:
-            code = generate(self.graph, self.order, self.memory, lambda op: op.numpy, writes_into, self.donated)
-        else:
-            code = generate(self.graph, self.order, None, lambda op: op.on(xp), lambda n: None, self.donated)
+    @cached_property
+    def make(self) -> Callable:
+        """The loaded text: a function of the buffers that returns the run function."""
+        code = self.code
         file = code.file = f"<minigraph {self.graph.name} {_number()}>"
         names = dict(code.names)
         linecache.cache[file] = (len(code.source), None, code.source.splitlines(True), file)
         exec(compile(code.source, file, "exec"), names)
-        self._make[xp], self._stock[xp], self._code[xp] = names["make"], deque(), code
-        return code
+        return names["make"]
 
-    def _instance(self, xp: Any) -> Callable:
+    def _instance(self) -> Callable:
         """A run function with buffers of its own."""
-        code = self._code.get(xp) or self._prepare(xp)
         try:
-            return self._stock[xp].pop()
+            return self._stock.pop()
         except IndexError:
             pass
         arena = np.empty(self.memory.arena + 64, np.uint8)
         start = -arena.ctypes.data % 64
         views = []
-        for _, node, offset in code.buffers:
+        for _, node, offset in self.code.buffers:
             piece = arena[start + offset : start + offset + node.nbytes]
             views.append(piece.view(node.dtype).reshape(node.shape))
-        return self._make[xp](*views)
+        return self.make(*views)
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        xp = np if backend.only_numpy or not arrays else backend.backend_of(arrays[0]).xp
-        run = self._instance(xp)
+        run = self._instance()
         try:
             results = run(*arrays)
         except Exception as error:
-            raise self._explain(error, xp, arrays) from None
-        self._stock[xp].append(run)
+            raise self._explain(error) from None
+        self._stock.append(run)
         return results
 
-    def _explain(self, error: Exception, xp: Any, arrays: Sequence[Any]) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         """What the operation at the failing line would have said in dynamic mode."""
-        code, trace, line = self._code[xp], error.__traceback__, 0
+        code, trace, line = self.code, error.__traceback__, 0
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == code.file:
                 line = trace.tb_lineno

@@ -18,7 +18,7 @@ from .. import tree as pytree
 from ..autodiff import complete, follow, gradients, zeros_for
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..graph import Graph
-from ..namespace import tensor_functions
+from ..namespace import TensorFunctions
 from ..op import ORDINARY, Op, Operand, Spec, mode, modified, spec_of
 from ..tensor import Tensor, bind, lift
 from ..variable import INPUT, Variable, leaf
@@ -138,7 +138,7 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 def _call_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, graph: Graph) -> list[Any]:
     back, g = gradient_graph(graph, needs), complete(F, g, y)
-    if F is tensor_functions:
+    if isinstance(F, TensorFunctions):
         found = iter(call(back, [*inputs, *g]))
     else:
         found = iter(executable(back)([*inputs, *g]))
@@ -150,7 +150,7 @@ CALL = Op("call", run=_call_run, infer=_call_infer, vjp=_call_vjp, saves=("input
 
 def _recompute_vjp(F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, graph: Graph) -> list[Any]:
     back, g = gradient_graph(graph, needs), complete(F, g, y)
-    if F is tensor_functions:
+    if isinstance(F, TensorFunctions):
         found = iter(results(bind(RECOMPUTE, *inputs, *g, graph=back)))
     else:
         found = iter(executable(back)([*inputs, *g]))
@@ -235,7 +235,7 @@ def _cond_vjp(
 ) -> list[Any]:
     back = [gradient_graph(graph, needs[1:]) for graph in (true_graph, false_graph)]
     g = complete(F, g, y)
-    if F is tensor_functions:
+    if isinstance(F, TensorFunctions):
         found = iter(results(bind(COND, pred, *operands, *g, true_graph=back[0], false_graph=back[1])))
     else:
         found = iter(_cond_run(None, pred, *operands, *g, true_graph=back[0], false_graph=back[1]))
@@ -314,7 +314,7 @@ def _replayed_vjp(
     F: Any, needs: Sequence[bool], g: Sequence[Any], y: Any, *inputs: Any, function: Replayed
 ) -> list[Any]:
     back, g = function.pull(needs), complete(F, g, y)
-    if F is tensor_functions:
+    if isinstance(F, TensorFunctions):
         found = iter(results(bind(REPLAYED, *inputs, *g, function=back)))
     else:
         found = iter(_replayed_run(None, *inputs, *g, function=back))
@@ -451,7 +451,7 @@ def _scan_vjp(
     body: Graph, carried: int, scanned: int, length: int, reverse: bool, history: bool,
 ) -> list[Any]:  # fmt: skip
     """The gradient of a loop is a loop in the other direction, over the carries that the forward loop has kept."""
-    as_graph = F is tensor_functions
+    as_graph = isinstance(F, TensorFunctions)
     outputs = len(body.outputs)
     past = [c for c in g[outputs:] if c is not None]  # gradients at the kept carries: only in higher derivatives
     g = complete(F, g, y)

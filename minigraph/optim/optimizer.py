@@ -78,7 +78,7 @@ class Optimizer:
         if isinstance(parameters, Variable | Tensor):
             raise DTypeError(f"{type(self).__name__}: parameters must be an iterable", expected="module.parameters()",
                              actual=type(parameters).__name__, remedy="[parameter]")  # fmt: skip
-        given = list(parameters)
+        given = list(several(type(self).__name__, "parameters", parameters, "an iterable: module.parameters()"))
         if not given:
             raise ArgumentError(
                 f"{type(self).__name__}: no parameters",
@@ -89,6 +89,9 @@ class Optimizer:
         self.groups = []
         seen: set[int] = set()
         for s in specified:
+            if not isinstance(s, dict) or "params" not in s:
+                raise ArgumentError(f"{type(self).__name__}: a group of parameters", expected='{"params": [...], "lr": ...}',
+                                    actual=shown(s))  # fmt: skip
             s = {"lr": lr, **options, **s}
             parameters = list(s.pop("params"))
             unknown = set(s) - {"lr", *options}
@@ -109,7 +112,7 @@ class Optimizer:
                 if id(p) in seen:
                     raise ArgumentError(f"{type(self).__name__}: parameter {p.name!r} is given twice")
                 seen.add(id(p))
-            rate = float(s.pop("lr"))
+            rate = float(number(type(self).__name__, "lr", s.pop("lr")))
             if not rate >= 0:
                 raise ArgumentError(f"{type(self).__name__}: lr", expected="a number >= 0", actual=f"{rate}")
             self.check(**s)
@@ -138,8 +141,11 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        for group in self.groups:
-            group.lr.assign(np.float64(value))
+        rate = np.float64(number(type(self).__name__, "lr", value))
+        _at_least_zero(type(self).__name__, lr=rate)
+        with held():
+            for group in self.groups:
+                group.lr.assign(rate)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: `grad` is None afterwards."""
@@ -174,8 +180,10 @@ class Optimizer:
                 continue
             cells = [p, *[group.state[name][i] for name in group.state]]
             old = [c.read().detach() for c in cells]
-            F = tensor_functions(p.device)
-            new = self.rule(F, old[0], g.detach(), *old[1:], lr=lr, t=t, **self._options(group))
+            F, here = tensor_functions(p.device), {"lr": lr, "t": t}
+            if p.device != lr.device:
+                here = {name: number.to(p.device) for name, number in here.items()}
+            new = self.rule(F, old[0], g.detach(), *old[1:], **here, **self._options(group))
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)
 
@@ -293,13 +301,13 @@ class Optimizer:
 
 def _at_least_zero(owner: str, **values: float) -> None:
     for name, value in values.items():
-        if not value >= 0:
+        if not number(owner, name, value) >= 0:
             raise ArgumentError(f"{owner}: {name}", expected="a number >= 0", actual=f"{value}")
 
 
 def _fractions(owner: str, **values: float) -> None:
     for name, value in values.items():
-        if not 0 <= value < 1:
+        if not 0 <= number(owner, name, value) < 1:
             raise ArgumentError(f"{owner}: {name}", expected="0 <= value < 1", actual=f"{value}")
 
 
