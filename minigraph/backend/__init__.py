@@ -67,6 +67,7 @@ cpu = Device("cpu")
 backends: dict[str, Backend] = {
     "cpu": Backend("cpu", np, (np.ndarray, np.generic), lambda a: cpu, np.asarray, lambda a, d: a, lambda d: None)
 }
+NUMPY = (np.ndarray, np.generic)
 only_numpy = True  # until another backend is used for the first time; lets `bind` skip looking for the array module
 
 
@@ -93,7 +94,9 @@ def device(name: Any) -> Device:
     True
     """
     if isinstance(name, Device):
-        return name
+        if name.kind in backends:
+            return name
+        name = str(name)  # made by hand or read from a file: its backend is not loaded yet
     match = re.fullmatch(r"(cpu|cuda|strict)(?::(\d+))?", name) if isinstance(name, str) else None
     if match is None or (match[2] and match[1] != "cuda"):
         raise DeviceError("device: unknown name", expected='"cpu", "cuda" or "cuda:<number>"', actual=repr(name))
@@ -114,7 +117,7 @@ def backend_of(value: Any) -> Backend:
     Raises:
         DTypeError: it is not an array.
     """
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, NUMPY):
         return backends["cpu"]
     for b in backends.values():
         if isinstance(value, b.array_types):
@@ -125,8 +128,12 @@ def backend_of(value: Any) -> Backend:
 
 
 def device_of(value: Any) -> Device:
-    """The device on which an array lives."""
-    if only_numpy or isinstance(value, np.ndarray | np.generic):
+    """The device on which an array lives.
+
+    Raises:
+        DTypeError: it is not an array.
+    """
+    if isinstance(value, NUMPY):
         return cpu
     return backend_of(value).device_of(value)
 

@@ -13,12 +13,18 @@ def _cupy() -> Any:
     try:
         import cupy
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
         raise DeviceError(
-            "device: CuPy is not installed",
-            actual=str(error),
+            "device: CuPy is not installed" if missing else "device: CuPy is installed but cannot be loaded",
+            actual=_first_line(error),
             remedy='pip install "minigraph[cuda13]" (for CUDA 13), or use device("cpu")',
         ) from None
     return cupy
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of words of an error; CuPy's fill a screen and begin with a rule."""
+    return next((line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))), repr(error))
 
 
 def check(index: int) -> None:
@@ -28,8 +34,10 @@ def check(index: int) -> None:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise DeviceError(
-            "device: this machine has no usable NVIDIA GPU", actual=str(error), remedy='use device("cpu")'
+            "device: this machine has no usable NVIDIA GPU", actual=_first_line(error), remedy='use device("cpu")'
         ) from None
+    if count == 0:
+        raise DeviceError("device: this machine has no NVIDIA GPU", remedy='use device("cpu")')
     if index >= count:
         raise DeviceError(
             f"device: there is no GPU number {index}", expected=f"0 to {count - 1}", actual=f"cuda:{index}"

@@ -31,7 +31,7 @@ def random_bits(xp: Any, key: int, counter: int, n: int) -> Any:
     """
     if xp is np:
         # NumPy adds one to the counter before each block
-        generator = np.random.Philox(key=key & WORD, counter=(counter - 1) & ((1 << 256) - 1))
+        generator = np.random.Philox(key=key & WORD, counter=((counter & WORD) - 1) & ((1 << 256) - 1))
         return generator.random_raw(n)
     return philox(xp, key, counter, n)
 
@@ -41,15 +41,25 @@ def philox(xp: Any, key: int, counter: int, n: int) -> Any:
     blocks = -(-n // WORDS)
     u64 = np.dtype("uint64")
     c0 = xp.arange(blocks, dtype=u64) + np.uint64(counter & WORD)
-    c1 = xp.zeros(blocks, dtype=u64) + (c0 < np.uint64(counter & WORD)).astype(u64)  # the carry
-    c2, c3 = xp.zeros(blocks, dtype=u64), xp.zeros(blocks, dtype=u64)
-    k0, k1 = key & WORD, 0
+    c1 = (c0 < np.uint64(counter & WORD)).astype(u64)  # the carry
+    zeros = xp.zeros(blocks, dtype=u64)
+    return xp.stack(rounds((c0, c1, zeros, zeros), (key & WORD, 0)), axis=1).reshape(-1)[:n]
+
+
+def rounds(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """The ten rounds: a block of four random words for each block counter.
+
+    Args:
+        counter: four uint64 arrays of one shape, the least significant word of the counters first.
+        key: two words.
+    """
+    (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(10):
         high0, low0 = multiply(c0, MULTIPLIERS[0])
         high1, low1 = multiply(c2, MULTIPLIERS[1])
         c0, c1, c2, c3 = high1 ^ c1 ^ np.uint64(k0), low1, high0 ^ c3 ^ np.uint64(k1), low0
         k0, k1 = (k0 + WEYL[0]) & WORD, (k1 + WEYL[1]) & WORD
-    return xp.stack([c0, c1, c2, c3], axis=1).reshape(-1)[:n]
+    return c0, c1, c2, c3
 
 
 def multiply(a: Any, m: int) -> tuple[Any, Any]:
