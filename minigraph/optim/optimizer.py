@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..compiler import Executable, default_passes, optimize
 from ..errors import ArgumentError, CheckpointError, DTypeError
 from ..graph import Graph
 from ..interrupt import held
 from ..namespace import tensor_functions
 from ..op import ORDINARY, Spec, mode
+from ..ops.common import number, several, shown
 from ..tensor import Tensor, lift
 from ..variable import Variable
 from .flat import Flat
@@ -38,9 +40,19 @@ class Group:
             name: [Variable(_zeros(p), name=f"{p.name or 'parameter'}.{name}") for p in self.parameters]
             for name in names
         }
+        self.devices = [p._tensor.device for p in self.parameters]
         self.flat: tuple[Any, list[Any]] | None = None  # what `Optimizer._flatten` made, and what it holds for
         self.__dict__.update(options)
         self.options = list(options)
+
+    def follow(self) -> None:
+        """Move the state of parameters that have been moved to another device since."""
+        devices = [p._tensor.device for p in self.parameters]
+        if devices != self.devices:
+            self.devices, self.flat = devices, None
+            for cells in self.state.values():
+                for cell, device in zip(cells, devices, strict=True):
+                    cell.move(device)
 
 
 def _zeros(p: Variable) -> Tensor:
@@ -110,7 +122,8 @@ class Optimizer:
                         remedy="nn.Parameter(data)",
                     )
                 if id(p) in seen:
-                    raise ArgumentError(f"{type(self).__name__}: parameter {p.name!r} is given twice")
+                    raise ArgumentError(f"{type(self).__name__}: a parameter is given twice", expected="each once",
+                                        actual=repr(p), remedy="module.parameters() gives shared ones once")  # fmt: skip
                 seen.add(id(p))
             rate = float(number(type(self).__name__, "lr", s.pop("lr")))
             if not rate >= 0:
@@ -155,6 +168,9 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        if not backend.only_numpy:
+            for group in self.groups:
+                group.follow()
         recorder = (mode.get() or ORDINARY).recorder
         if recorder is not None and recorder.virtual:
             for group in self.groups:
@@ -311,6 +327,14 @@ def _fractions(owner: str, **values: float) -> None:
             raise ArgumentError(f"{owner}: {name}", expected="0 <= value < 1", actual=f"{value}")
 
 
+def two(owner: str, betas: Any) -> tuple[Any, ...]:
+    """The two decays."""
+    found = several(owner, "betas", betas, "two numbers")
+    if len(found) != 2:
+        raise ArgumentError(f"{owner}: betas", expected="two numbers", actual=shown(betas))
+    return found
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum (H. Robbins and S. Monro, 1951; B. Polyak, 1964; Y. Nesterov, 1983).
 
@@ -386,7 +410,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        super().__init__(parameters, lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+        super().__init__(parameters, lr, betas=two(type(self).__name__, betas), eps=eps, weight_decay=weight_decay)
 
     def check(self, **options: Any) -> None:
         _fractions(type(self).__name__, **{f"betas[{i}]": b for i, b in enumerate(options["betas"])})

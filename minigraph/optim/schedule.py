@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, DTypeError
 from ..interrupt import held
+from ..ops.common import integer, shown
 from ..variable import Variable
 from .optimizer import Optimizer
 
@@ -31,6 +32,10 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise DTypeError(
+                f"{type(self).__name__}: optimizer", expected="a mg.optim optimizer", actual=shown(optimizer)
+            )
         self.optimizer = optimizer
         self.first = [group.lr.item() for group in optimizer.groups]
         self.steps = Variable(0, name="schedule.steps")
@@ -102,8 +107,7 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        if step_size < 1:
-            raise ArgumentError("StepLR: step_size", expected="an integer >= 1", actual=f"{step_size}")
+        step_size = integer("StepLR", "step_size", step_size, 1)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -148,8 +152,7 @@ class LinearLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
     ):
-        if total_iters < 1:
-            raise ArgumentError("LinearLR: total_iters", expected="an integer >= 1", actual=f"{total_iters}")
+        total_iters = integer("LinearLR", "total_iters", total_iters, 1)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -173,8 +176,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
-        if T_max < 1:
-            raise ArgumentError("CosineAnnealingLR: T_max", expected="an integer >= 1", actual=f"{T_max}")
+        T_max = integer("CosineAnnealingLR", "T_max", T_max, 1)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
