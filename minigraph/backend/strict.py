@@ -407,7 +407,7 @@ def need_arrays(name: str, signature: inspect.Signature, args: tuple) -> None:
     if name == "matmul":
         arrays = args[:2]
     elif parameter == "tup":
-        arrays = args[0] if args and isinstance(args[0], tuple | list) else args[:1]
+        arrays = tuple(args[0]) if args and isinstance(args[0], tuple | list) else args[:1]
     else:
         arrays = args[:1] if parameter in ARRAY_FIRST and name not in NUMBERS_TOO else ()
     for a in arrays:
@@ -435,9 +435,10 @@ class Ufunc:
     def at(self, a: StrictArray, indices: Any, b: Any = None) -> None:
         if self.__name__ not in AT:
             raise NotImplementedError(f"`{self.__name__}.at` is not supported yet")
-        if a.dtype.name not in AT[self.__name__]:
+        inside = a._array
+        if inside.dtype.name not in AT[self.__name__]:
             raise TypeError(f"cupy.{self.__name__}.at only supports {', '.join(sorted(AT[self.__name__]))}")
-        self.function.at(operand(a), index(indices, a.shape), operand(b))
+        self.function.at(inside, index(indices, inside.shape), operand(b))
 
     def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         return getattr(array, self._method("reduce", "sum", "prod"))(axis, dtype, out, keepdims)

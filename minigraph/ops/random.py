@@ -268,12 +268,12 @@ class Generator:
     def seed(self, seed: int | None = None) -> None:
         """Let the default generator start again from a seed.
 
-    >>> mg.random.seed(0)
-    >>> a = mg.random.uniform((2,))
-    >>> mg.random.seed(0)
-    >>> (mg.random.uniform((2,)) == a).tolist()
-    [True, True]
-    """
+        >>> mg.random.seed(0)
+        >>> a = mg.random.uniform((2,))
+        >>> mg.random.seed(0)
+        >>> (mg.random.uniform((2,)) == a).tolist()
+        [True, True]
+        """
         self.state.assign(to_device(Tensor(np.array([_seeded(seed), 0], UINT64)), self.state.device))
 
     def _draw(self, op: Op, n: int, device: Any, attrs: dict[str, Any]) -> Tensor:
