@@ -14,6 +14,7 @@ hooks, another device), the context variable `mode` is set and `bind` takes the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -403,23 +404,28 @@ def lift(value: Any, like: Operand | None = None) -> Tensor:
     kind = type(value)
     if kind is Tensor:
         return value
+    if (kind is float or kind is int or kind is bool) and like is not None:
+        dtype = like.value.dtype
+        if dtype.kind != "f" or kind is bool:
+            dtype = np.result_type(dtype, kind(0))  # NumPy's rule for weak scalars
+        return scalar(value, dtype, backend.cpu if backend.only_numpy else like.device)
     if isinstance(value, Operand):
         return value.read()
     if kind is np.ndarray and (now := _mode()) is not None and now.recorder is not None and now.recorder.symbolic:
         return now.recorder.capture_array(value)
-    if kind in (float, int, bool) and like is not None:
-        near = like.value
-        dtype = near.dtype
-        if dtype.kind != "f" or kind is bool:
-            dtype = np.result_type(dtype, kind(0))  # NumPy's rule for weak scalars
-        return scalar(value, dtype, like.device)
     return tensor(value)
+
+
+@lru_cache(maxsize=256)
+def _constant(value: float, dtype: np.dtype) -> np.ndarray:
+    """A number as an array. Programs use few numbers, many times."""
+    return np.array(value, dtype)
 
 
 def scalar(value: float, dtype: np.dtype, device: backend.Device = backend.cpu) -> Tensor:
     """A 0-d constant."""
-    try:
-        array = np.array(value, dtype)
+    try:  # 0.0 equals -0.0 and must not stand for it
+        array = _constant(value, dtype) if value else np.array(value, dtype)
     except OverflowError as error:
         raise DTypeError(
             f"the number {value} does not fit {dtype}",
@@ -485,6 +491,8 @@ def tensor(
             return _stack_nested(data, dtype)
         data = _to_nested_lists(data)
     array = to_array(data, dtype)
+    if type(requires_grad) is not bool:
+        raise DTypeError("tensor: requires_grad", expected="True or False", actual=_short(requires_grad))
     where = backend.device(device) if device is not None else backend.device_of(array)
     if where != backend.device_of(array):
         array = backend.transfer(array, where)

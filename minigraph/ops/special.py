@@ -466,6 +466,7 @@ def pointwise_loss(
     gradients: Callable,
     *,
     names: tuple[str, str] = ("prediction", "target"),
+    numpy: Callable | None = None,
     latex: str,
     derivative: Sequence[str],
     **sample_attrs: Any,
@@ -515,7 +516,7 @@ def pointwise_loss(
         yield "bad", (x(3), x(3)), {"reduction": "average", **sample_attrs}, ArgumentError
 
     return Op(
-        name, run, infer=infer, vjp=vjp, saves=names, latex=latex, derivative=derivative,
+        name, run, numpy=numpy, infer=infer, vjp=vjp, saves=names, latex=latex, derivative=derivative,
         flops=lambda a, b, **attrs: 4 * a.size, samples=samples,
     )  # fmt: skip
 
@@ -572,6 +573,26 @@ def _huber_run(xp: Any, prediction: Any, target: Any, *, delta: float = 1.0, red
     return reduced(xp, c * (e - 0.5 * c), reduction)
 
 
+@lru_cache(maxsize=64)
+def _huber_constants(delta: float, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    return np.array(delta, dtype), np.array(-delta, dtype), np.array(0.5, dtype)
+
+
+def _huber_numpy(prediction: Any, target: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
+    """With its numbers made arrays beforehand, and the sum of the products as a product: half the time."""
+    if prediction.ndim != 1 or prediction.dtype is not target.dtype or prediction.shape != target.shape:
+        return _huber_run(np, prediction, target, delta=delta, reduction=reduction)
+    high, low, half = _huber_constants(delta, prediction.dtype)
+    e = np.subtract(prediction, target)
+    c = np.minimum(e, high)
+    np.maximum(c, low, out=c)
+    e -= np.multiply(c, half)
+    if reduction == "none":
+        return np.multiply(c, e, e)
+    total = np.dot(c, e)
+    return total / e.size if reduction == "mean" else total
+
+
 def _huber_gradients(
     F: Any, needs: Sequence[bool], prediction: Any, target: Any, delta: float = 1.0
 ) -> tuple[Any, Any]:
@@ -582,6 +603,7 @@ HUBER_LOSS = pointwise_loss(
     "huber_loss",
     _huber_run,
     _huber_gradients,
+    numpy=_huber_numpy,
     latex=r"\begin{{cases}} \tfrac{{1}}{{2}} e^2 & |e| \le {delta} \\ {delta} (|e| - \tfrac{{1}}{{2}} {delta}) & "
     r"\text{{otherwise}} \end{{cases}}, \; e = {prediction} - {target}",
     derivative=(r"\min(\max(e, -{delta}), {delta})", r"-\min(\max(e, -{delta}), {delta})"),
