@@ -375,6 +375,13 @@ def stop_gradient(x: Any) -> Tensor:
     return bind(STOP_GRADIENT, lift(x))
 
 
+def need_function(name: str, fn: Any) -> None:
+    """Raise unless `fn` can be called."""
+    if not callable(fn):
+        raise DTypeError(f"{name}: a function is expected", expected=f"mg.{name}(function, ...)",
+                         actual=type(fn).__name__, remedy="tensor.backward() differentiates a tensor")  # fmt: skip
+
+
 def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable:
     """A function that returns the value of `fn` and its gradient: `(value, gradient)`.
 
@@ -392,6 +399,8 @@ def value_and_grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: b
     """
 
     need_function("grad", fn)
+
+    need_function("value_and_grad", fn)
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         name = getattr(fn, "__name__", "function")
@@ -454,6 +463,7 @@ def grad(fn: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = Fals
     >>> mg.grad(mg.grad(lambda x: x**3))(mg.tensor(2.0))
     tensor(12., dtype=float32)
     """
+    need_function("grad", fn)
     both = value_and_grad(fn, argnums, has_aux=has_aux)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -478,6 +488,7 @@ def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
     >>> back(mg.tensor([1.0, 10.0]))
     (tensor([ 2., 40.], dtype=float32),)
     """
+    need_function("vjp", fn)
     name = getattr(fn, "__name__", "function")
     region = Region(f"vjp of {name}", primals, tuple(range(len(primals))))
     with modified(grad=True):
@@ -572,6 +583,8 @@ def jacobian(fn: Callable, argnums: int | Sequence[int] = 0) -> Callable:
     tensor([[2., 0.],
             [0., 4.]], dtype=float32)
     """
+
+    need_function("jacobian", fn)
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         from .ops import reshape, stack, zeros

@@ -8,6 +8,8 @@ a `TypeError`, ...), so a program that knows nothing of minigraph handles them s
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import linecache
 import os
 import re
@@ -15,7 +17,12 @@ import sys
 from types import FrameType
 from typing import NamedTuple
 
+import numpy as np
+
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+NOT_THE_USER = (  # what may stand between the user's line and ours
+    PACKAGE, os.path.dirname(np.__file__) + os.sep, contextlib.__file__, functools.__file__, "<frozen", "<minigraph",
+)  # fmt: skip
 
 
 class Site(NamedTuple):
@@ -50,11 +57,11 @@ class Site(NamedTuple):
 
 
 def user_site() -> Site | None:
-    """The innermost frame that is not part of minigraph: the line the user wrote; None outside any user code."""
+    """The innermost frame that is not ours nor NumPy's: the line the user wrote; None outside any user code."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith((PACKAGE, "<frozen", "<minigraph")):
+        if not code.co_filename.startswith(NOT_THE_USER):
             return Site(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return None

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError
+from ..ops.common import integer
 from ..tensor import Tensor, asarray
 
 
@@ -122,6 +123,7 @@ def _is_usable(array: Any) -> bool:
 
 def _row(index: int, length: int) -> int:
     """`index` as a non-negative row number; IndexError (which also ends `for row in dataset`) if there is none."""
+    index = integer("dataset", "index", index)
     if not -length <= index < length:
         raise BoundsError("dataset: no such row", expected=f"-{length} <= index < {length}", actual=str(index),
                           remedy="len(dataset) is the number of rows")  # fmt: skip

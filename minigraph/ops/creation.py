@@ -93,11 +93,11 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
         return bind(BROADCAST_TO, x if device is None else to_device(x, device), shape=sizes)
     if not isinstance(fill_value, bool | int | float | np.number | np.bool_):
         raise DTypeError("full: fill_value is a number", actual=f"{type(fill_value).__name__} {fill_value!r}")
-    default = lift(fill_value).dtype
-    try:
-        return leaf(np.full(sizes, fill_value, number_dtype("full", dtype, default)), device)
-    except (OverflowError, ValueError) as error:
-        raise DTypeError(f"full: fill_value does not fit {dtype}", actual=f"{fill_value!r} ({error})") from None
+    dtype = number_dtype("full", dtype, lift(fill_value).dtype)
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= fill_value <= np.iinfo(dtype).max:  # nor is NaN
+        raise DTypeError(f"full: fill_value does not fit {dtype}", expected=f"a number that {dtype} holds",
+                         actual=f"{fill_value!r}")  # fmt: skip
+    return leaf(np.full(sizes, fill_value, dtype), device)
 
 
 def _like(x: Any, dtype: Any, device: Any) -> tuple[tuple[int, ...], Any, Any]:
