@@ -102,8 +102,11 @@ class Optimizer:
         seen: set[int] = set()
         for s in specified:
             if not isinstance(s, dict) or "params" not in s:
-                raise ArgumentError(f"{type(self).__name__}: a group of parameters", expected='{"params": [...], "lr": ...}',
-                                    actual=shown(s))  # fmt: skip
+                raise ArgumentError(
+                    f"{type(self).__name__}: a group of parameters",
+                    expected='{"params": [...], "lr": ...}',
+                    actual=shown(s),
+                )
             s = {"lr": lr, **options, **s}
             parameters = list(s.pop("params"))
             unknown = set(s) - {"lr", *options}
@@ -122,8 +125,12 @@ class Optimizer:
                         remedy="nn.Parameter(data)",
                     )
                 if id(p) in seen:
-                    raise ArgumentError(f"{type(self).__name__}: a parameter is given twice", expected="each once",
-                                        actual=repr(p), remedy="module.parameters() gives shared ones once")  # fmt: skip
+                    raise ArgumentError(
+                        f"{type(self).__name__}: a parameter is given twice",
+                        expected="each once",
+                        actual=repr(p),
+                        remedy="module.parameters() gives shared ones once",
+                    )
                 seen.add(id(p))
             rate = float(number(type(self).__name__, "lr", s.pop("lr")))
             if not rate >= 0:
