@@ -17,7 +17,19 @@ from ..tensor import FREED, Tensor
 from ..variable import READ
 from .fold import Group, close_by, close_until_it_fits, scope_tree
 from .picture import Box, Fold, Frame, Picture
-from .words import SMALL, TIMES, clean, details, leaf_name, notable_attributes, plural, size_text, type_text, value_text
+from .words import (
+    LONGEST,
+    SMALL,
+    TIMES,
+    clean,
+    details,
+    leaf_name,
+    notable_attributes,
+    plural,
+    size_text,
+    type_text,
+    value_text,
+)
 
 HISTORY = 2000  # nodes of a tensor's history that are looked at
 TEACHING = 30  # up to so many nodes, values are shown without being asked for
@@ -93,6 +105,8 @@ class Flow:
         self.boxes: dict[int, Box] = {}  # by id of node; also operations in folded boxes, and leaves that share one
         self.groups: dict[int, Group | None] = {}  # by number of operation: the closed group that it is in
         self.frames: dict[int, Frame | None] = {}  # by id of open group
+        self.hidden: dict[int, Group] = {}  # by id of leaf: the closed group that hides it
+        self.folded_leaves: dict[int, list[Tensor]] = {}  # by id of closed group: the leaves it hides
 
     def are_values_small(self) -> bool:
         """True for teaching examples: few nodes, each with a value that can be written down."""
@@ -150,6 +164,10 @@ class Flow:
         elif self.count(root) > self.limit:
             crowded = close_until_it_fits(root, self.operations, self.count, self.limit)
         self.groups = self.closed_groups(root)
+        for n in self.leaves:
+            if (hiding := self.hidden_in(n, self.groups)) is not None:
+                self.hidden[id(n)] = hiding
+                self.folded_leaves.setdefault(id(hiding), []).append(n)
         leaves = self.shown_leaves(self.groups, crowded)
         shown = {id(n) for n in leaves}
         room = self.limit - self.count(root, crowded)
@@ -178,7 +196,7 @@ class Flow:
 
     def note_what_is_missing(self, shown: Sequence[Tensor]) -> None:
         drawn = set(map(id, shown))
-        missing = [n for n in self.leaves if id(n) not in drawn and self.hidden_in(n, self.groups) is None]
+        missing = [n for n in self.leaves if id(n) not in drawn and id(n) not in self.hidden]
         parts = [plural(k, kind) for kind, k in sorted(Counter(self.leaf_kind(n) for n in missing).items())]
         if not self.assigned(True) and (hidden := self.assigned(False)):
             parts.append(plural(len(hidden), "assignment"))
@@ -201,7 +219,7 @@ class Flow:
         for group in root.open_groups():
             for item in group.items:
                 if isinstance(item, Group) and not item.closed:
-                    text = f"{item.name}: {item.kind}" if item.kind and item.kind != "scope" else item.name
+                    text = titled(item.name, item.kind)
                     said = f"{item.scope} ({item.kind})\n{plural(len(item.members()), 'operation')}"
                     self.frames[id(item)] = self.picture.frame(text, said, "scope", self.frames[id(group)])
 
@@ -250,11 +268,13 @@ class Flow:
         text = value_text((node if cell is None else cell).grad)
         return f"grad {text}" if text else ""
 
-    def output_text(self, node: Tensor) -> str:
-        places = self.outputs.get(id(node))
+    def output_text(self, *nodes: Tensor) -> str:
+        """`output 0`, of nodes that are outputs of the graph; `output` where it has only one."""
+        places = sorted(k for n in nodes for k in self.outputs.get(id(n), ()))
         if not places or len(self.graph.outputs) == 1:
             return "output" if places else ""
-        return f"output {', '.join(map(str, places[:4]))}{', …' if len(places) > 4 else ''}"
+        numbers = ", ".join(map(str, places[:4])) + (", …" if len(places) > 4 else "")
+        return f"output{'s' if len(places) > 1 else ''} {numbers}"
 
     def draw_operation(self, node: Tensor, frame: Frame | None) -> Box:
         name = node.op.name if node.op else "operation"
@@ -275,32 +295,34 @@ class Flow:
         come: dict[int, Tensor] = {}
         for n in nodes:
             for x in n.inputs:
-                if self.numbers.get(id(x), -1) not in inside and self.hidden_in(x, self.groups) is not group:
+                if self.numbers.get(id(x), -1) not in inside and self.hidden.get(id(x)) is not group:
                     come.setdefault(id(x), x)
-        go = [n for n in nodes if id(n) in self.outputs or any(k not in inside for k in self.users[id(n)])]
-        data = [x for x in come.values() if x.op is not READ and (x.op is not None or id(x) in self.inputs)]
+        used = {id(n) for n in nodes if any(k not in inside for k in self.users[id(n)])}
+        go = [n for n in nodes if id(n) in used] + [n for n in nodes if id(n) in self.outputs and id(n) not in used]
+        data = [x for x in come.values() if id(x) in self.numbers or self.leaf_kind(x) in ("input", "earlier")]
         title, kind = self.folded_title(group)
         often = Counter(n.op.name if n.op else "operation" for n in nodes).most_common()
-        variables = [n for n in self.leaves if n.op is READ and self.hidden_in(n, self.groups) is group]
+        variables = [n for n in self.folded_leaves.get(id(group), ()) if n.op is READ]
         counted = plural(len(nodes), "operation") + (f", {plural(len(variables), 'variable')}" if variables else "")
-        lines = [title, kind, counted, f"{few(data)} → {few(go)}" if data and go else few(go)]
+        flow = [few(data), f"→ {few(go)}"] if data and go else [few(go)]
+        lines = [title, kind, counted, *(flow if len(" ".join(flow)) > LONGEST else [" ".join(flow)])]
         said = [title, kind, counted, f"takes {few(list(come.values()), 12)}", f"gives {few(go, 12)}",
                 ", ".join(f"{number} {name}" for name, number in often[:20])]  # fmt: skip
         said += [f"{leaf_name(n)}: {size_text(n)}" for n in variables[:20]]
         if group.scope is not None:
             said.insert(1, f"in {group.scope}")
-        outputs = list(dict.fromkeys(text for n in go if (text := self.output_text(n))))
+        last = [self.output_text(*go)]
         if crowded and not self.assigned(crowded):
             held = set(map(id, nodes))
             names = [clean(cell.name or "variable") for cell, t in self.graph.assigns.items() if id(t) in held]
-            outputs += [f"assigns {plural(len(names), 'variable')}"] * bool(names)
+            last += [f"assigns {plural(len(names), 'variable')}"] * bool(names)
             said += [f"assigns {name}" for name in names[:20]]
-        return self.picture.box("fold", [*lines, ", ".join(outputs)], "\n".join(clean(s) for s in said if s), frame)
+        return self.picture.box("fold", [*lines, *last], "\n".join(clean(s) for s in said if s), frame)
 
     def folded_title(self, group: Group) -> tuple[str, str]:
         """The two first lines of a folded box."""
         if group.what == "scope":
-            return group.name, group.kind if group.kind != "scope" else ""
+            return titled(group.name, group.kind), ""
         period = group.items[: len(group.items) // group.times] if group.what == "repeat" else group.items
         names = [self.item_name(x) for x in period]
         text = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
@@ -308,14 +330,14 @@ class Flow:
             first, last = group.items[0], group.items[-1]
             if len(period) == 1 and isinstance(first, Group) and isinstance(last, Group) and first.name != last.name:
                 text = f"{first.name} … {last.name}"
-            return f"{text}  {TIMES}{group.times}", group.kind
+            return f"{titled(text, group.kind)}  {TIMES}{group.times}", ""
         return text, "chain" if group.what == "chain" else "part of the graph"
 
     def item_name(self, item: int | Group) -> str:
         if not isinstance(item, Group):
             op = self.operations[item].op
             return op.name if op else "operation"
-        return self.folded_title(item)[0]
+        return item.name or self.folded_title(item)[0]
 
     # ----------------------------------------------------------------------------------------------------- arrows
     def draw_arrows(self) -> None:
@@ -388,6 +410,11 @@ class Flow:
                 lines = [label, plural(len(g.operations), "operation"), f"{few(g.inputs)} → {few(g.outputs)}"]
                 inner = self.picture.box("fold", lines, clean(said), box.frame)
                 self.picture.arrow(box, inner, "", clean(said), kind="nested")
+
+
+def titled(name: str, kind: str) -> str:
+    """`layers.0: Linear`, or only the name where the kind says no more."""
+    return name if kind in ("", "scope", name) else f"{name}: {kind}"
 
 
 def around(frame: Frame | None) -> list[Frame]:

@@ -26,7 +26,8 @@ from .words import type_text
 LIMIT = 300  # boxes: what Graphviz lays out at once and a person still finds the way in
 DEEPEST = 40  # scopes below this depth belong to the last one that counts
 LONGEST_PERIOD = 64  # items in the stretch whose repetition is looked for
-REPEATS = 4  # how often it must occur to be rolled up
+REPEATS = 4  # how often it must occur to be rolled up,
+WORTH = 10  # and how many operations it must have in all
 
 
 @dataclass(eq=False)
@@ -46,7 +47,6 @@ class Group:
     items: list[int | Group] = field(default_factory=list)
     closed: bool = False
     times: int = 1
-    signature: int = 0
 
     def members(self) -> list[int]:
         """The numbers of all operations inside, in order."""
@@ -108,7 +108,7 @@ def close_until_it_fits(
     """
     if count(root, False) <= limit:
         return False
-    signatures = Signatures(operations)
+    signatures = Signatures(operations, [type_text(n) for n in operations])
     deepest = max(g.depth for g in root.open_groups())
     for depth in range(deepest + 1, -1, -1):  # nothing is closed at first: only what repeats is rolled up
         for group in root.open_groups():
@@ -117,6 +117,9 @@ def close_until_it_fits(
         roll_up_all(root, signatures)
         if count(root, False) <= limit:
             return False
+    roll_up_all(root, Signatures(operations, [""] * len(operations)))  # also what repeats with other shapes
+    if count(root, False) <= limit:
+        return False
     for group in root.open_groups():
         join_chains(group, operations)
     parts = max(limit // 2, 1)
@@ -129,9 +132,11 @@ def close_until_it_fits(
 class Signatures:
     """A number for each item; equal numbers mean: the same operations with results of the same types, in this order."""
 
-    def __init__(self, operations: Sequence[Tensor]):
+    def __init__(self, operations: Sequence[Tensor], types: Sequence[str]):
         self.known: dict[tuple, int] = {}
-        self.of_operation = [self.number((n.op.name if n.op else "", type_text(n))) for n in operations]
+        names = [n.op.name if n.op else "" for n in operations]
+        self.of_operation = [self.number(facts) for facts in zip(names, types, strict=True)]
+        self.of_group: dict[int, int] = {}
 
     def number(self, facts: tuple) -> int:
         return self.known.setdefault(facts, len(self.known) + 1)
@@ -139,9 +144,9 @@ class Signatures:
     def __getitem__(self, item: int | Group) -> int:
         if not isinstance(item, Group):
             return self.of_operation[item]
-        if not item.signature:
-            item.signature = self.number((item.kind, item.times, *[self[x] for x in item.items]))
-        return item.signature
+        if id(item) not in self.of_group:
+            self.of_group[id(item)] = self.number((item.kind, item.times, *[self[x] for x in item.items]))
+        return self.of_group[id(item)]
 
 
 def roll_up_all(root: Group, signatures: Signatures) -> None:
@@ -171,11 +176,11 @@ def roll_up(group: Group, signatures: Signatures) -> None:
     new: list[int | Group] = []
     i = 0
     while i < n:
-        if not covered[i]:
+        end, p = i + int(covered[i]), int(period[i])
+        if sum(len(x.members()) if isinstance(x, Group) else 1 for x in items[i:end]) < WORTH:
             new.append(items[i])
             i += 1
             continue
-        end, p = i + int(covered[i]), int(period[i])
         if any(isinstance(x, Group) and not x.closed for x in items[i : i + p]):
             new += items[i : i + p]
             i += p

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from textwrap import wrap
 from typing import Any
 
 from ..graph import type_text
 from ..op import ROOT, Scope
 from .picture import Box, Fold, Frame, Picture
-from .words import TIMES, clean, plural, shorten
+from .words import LONGEST, TIMES, clean, plural
 
 TOWER = 60  # boxes, as they stand one below the other
 ALIKE = 4  # so many neighbours alike are shown once
@@ -141,7 +142,8 @@ def draw_part(picture: Picture, part: Part, frame: Frame | None, drawn: list[Box
         if part.left_out:
             drawn.append(picture.box("fold", [f"and {plural(part.left_out, 'more module')}"], tooltip, inner))
     else:
-        lines = [part.name, shorten(clean(extra)), *variable_lines(m), counted if m._variables else ""]
+        settings = wrap(clean(extra), LONGEST)[:4]
+        lines = [part.name, *settings, *variable_lines(m), counted if m._variables else ""]
         drawn.append(picture.box("module", lines, tooltip, frame))
 
 
