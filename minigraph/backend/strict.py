@@ -34,8 +34,12 @@ from typing import Any
 
 import numpy as np
 
-UFUNCS = frozenset(
-    """
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+UFUNCS = words("""
     abs absolute acos acosh add arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2 atanh
     bitwise_and bitwise_invert bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor cbrt ceil
     copysign cos cosh deg2rad divide divmod equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod
@@ -43,8 +47,7 @@ UFUNCS = frozenset(
     log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor maximum minimum mod modf multiply
     negative nextafter not_equal positive pow power rad2deg reciprocal remainder right_shift rint sign signbit sin sinh
     sqrt square subtract tan tanh true_divide trunc
-    """.split()
-)
+    """)
 
 # The functions and their parameters in CuPy, as Python writes them.
 FUNCTIONS = """
@@ -211,31 +214,27 @@ METHODS = """
     dot(b, out=None)
 """
 
-CONSTANTS = frozenset(
-    """
+CONSTANTS = words("""
     pi e inf nan newaxis dtype finfo iinfo issubdtype promote_types can_cast generic number integer signedinteger
     unsignedinteger inexact floating bool bool_ float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32
     uint64 intp int_
-    """.split()
-)
+    """)
 
 # What NumPy has and CuPy 14.2.0 has not.
-ABSENT = frozenset(
-    """
+ABSENT = words("""
     asmatrix block bmat einsum_path errstate frompyfunc geomspace geterr histogram_bin_edges insert matrix matvec
     memmap nanpercentile nanquantile ndenumerate nditer polyder polydiv polyint seterr spacing unstack vecdot vecmat
-    """.split()
-)
+    """)
 
-WORDS = "int32 int64 uint32 uint64"
+ATOMIC_INTEGERS = words("int32 int64 uint32 uint64")
 AT = {
-    "add": frozenset(f"{WORDS} float16 float32 float64".split()),
-    "subtract": frozenset(["int32", "uint32"]),
-    "maximum": frozenset(f"{WORDS} float32 float64".split()),
-    "minimum": frozenset(f"{WORDS} float32 float64".split()),
-    "bitwise_and": frozenset(WORDS.split()),
-    "bitwise_or": frozenset(WORDS.split()),
-    "bitwise_xor": frozenset(WORDS.split()),
+    "add": ATOMIC_INTEGERS | words("float16 float32 float64"),
+    "subtract": words("int32 uint32"),
+    "maximum": ATOMIC_INTEGERS | words("float32 float64"),
+    "minimum": ATOMIC_INTEGERS | words("float32 float64"),
+    "bitwise_and": ATOMIC_INTEGERS,
+    "bitwise_or": ATOMIC_INTEGERS,
+    "bitwise_xor": ATOMIC_INTEGERS,
 }
 NUMBERS = (bool, int, float, complex, np.generic)
 ARRAY_FIRST = ("a", "m", "v", "A", "M", "ar", "arr", "array", "ary", "condition", "dst")  # names of a first parameter
@@ -435,7 +434,7 @@ class Ufunc:
     def at(self, a: StrictArray, indices: Any, b: Any = None) -> None:
         if self.__name__ not in AT:
             raise NotImplementedError(f"`{self.__name__}.at` is not supported yet")
-        inside = a._array
+        inside = operand(a)
         if inside.dtype.name not in AT[self.__name__]:
             raise TypeError(f"cupy.{self.__name__}.at only supports {', '.join(sorted(AT[self.__name__]))}")
         self.function.at(inside, index(indices, inside.shape), operand(b))
@@ -489,13 +488,6 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         found = member(self._prefix + name)
-        if found is None:
-            path = self._prefix + name
-            if path in ABSENT:
-                raise AttributeError(f"CuPy has no function {path!r}")
-            raise AttributeError(
-                f"CuPy has no function {path!r}, or the stand-in does not know it: its FUNCTIONS lists what it knows"
-            )
         setattr(self, name, found)
         return found
 
@@ -528,14 +520,20 @@ class Module:
 
 @cache
 def member(path: str) -> Any:
-    """What the module has under this name; None if nothing."""
+    """What the module has under this name."""
     if path in UFUNCS:
         return Ufunc(path)
     if path in SIGNATURES:
         return Function(path)
     if path in CONSTANTS:
         return getattr(np, path)
-    return Module(f"{path}.") if any(name.startswith(f"{path}.") for name in SIGNATURES) else None
+    if any(name.startswith(f"{path}.") for name in SIGNATURES):
+        return Module(f"{path}.")
+    if path in ABSENT:
+        raise AttributeError(f"CuPy has no function {path!r}")
+    raise AttributeError(
+        f"CuPy has no function {path!r}, or the stand-in does not know it: its FUNCTIONS lists what it knows"
+    )
 
 
 module = Module()
@@ -576,10 +574,11 @@ def _forward_attributes() -> None:
     for name, signature in METHOD_SIGNATURES.items():
         forward_method(name, signature)
     StrictArray.take = take  # type: ignore[attr-defined]
-    binary = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift".split()
-    for name in [*binary, *[f"r{n}" for n in binary], *"lt le eq ne gt ge neg pos abs invert".split()]:
+    in_place = words("add sub mul truediv floordiv mod pow and or xor lshift rshift")
+    binary = in_place | words("divmod matmul")
+    for name in [*binary, *[f"r{n}" for n in binary], *words("lt le eq ne gt ge neg pos abs invert")]:
         forward_operator(f"__{name}__")
-    for name in "add sub mul truediv floordiv mod pow and or xor lshift rshift".split():
+    for name in in_place:
         forward_in_place(f"__i{name}__")
 
 
