@@ -117,7 +117,8 @@ def parse(x: Tensor, key: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
 
 def _plain_slice(s: slice) -> slice:
     """A slice of Python integers."""
-    if all(v is None or type(v) is int for v in (s.start, s.stop, s.step)):
+    a, b, c = s.start, s.stop, s.step
+    if (a is None or type(a) is int) and (b is None or type(b) is int) and (c is None or type(c) is int):
         return s
     try:
         return slice(*[v if v is None else to_int(v) for v in (s.start, s.stop, s.step)])
@@ -718,9 +719,11 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Tensor:
 
 def _once(shape: Sequence[int], indices: Any, axis: int) -> bool:
     """Whether the shapes alone guarantee that no place is named twice: one index for each row."""
-    return indices.shape[axis] == 1 and indices.shape[:axis] + indices.shape[axis + 1 :] == tuple(shape[:axis]) + tuple(
-        shape[axis + 1 :]
-    )
+    found = list(indices.shape)
+    if found[axis] != 1:
+        return False
+    found[axis] = shape[axis]
+    return found == list(shape)
 
 
 def _scatter_along_run(xp: Any, values: Any, indices: Any, *, shape: Any, axis: int, distinct: bool = False) -> Any:
