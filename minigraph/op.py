@@ -396,9 +396,6 @@ class Operand:
 
 def infer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
     """The `Spec` of the result (a tuple of them for several results), or the error that teaches."""
-    sized = [x for x in inputs if type(x.value) is not tuple and x.value.shape]  # a number goes wherever it is needed
-    if any(x.device != sized[0].device for x in sized):
-        common_backend(op, inputs)
     try:
         result = op.infer(*[spec_of(x.value) for x in inputs], **attrs)
     except Exception as error:

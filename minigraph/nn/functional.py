@@ -159,6 +159,10 @@ def batch_norm(
         )
     y, centre, variance = standardised(x, (0, *range(2, x.ndim)), eps)
     if running_mean is not None and running_var is not None:
+        for argument, v in (("running_mean", running_mean), ("running_var", running_var)):
+            if not isinstance(v, Variable):
+                raise DTypeError(f"batch_norm: {argument} is assigned in training", expected="a mg.Variable, or None",
+                                 actual=shown(v), remedy=f"mg.Variable({argument})")  # fmt: skip
         with no_grad():
             for running, batch in ((running_mean, centre), (running_var, variance * (n / (n - 1)))):
                 new = reshape(batch.detach(), running.shape).astype(running.dtype)
