@@ -1,18 +1,20 @@
 """Optimisers: a formula each, applied to many parameters.
 
 The formula of an optimiser is its `rule(F, p, g, *state, lr, t)`: the new parameter and the new state from the old
-ones, the gradient, the learning rate and the number of the step, over a namespace `F` as for gradient rules. Everything
+ones, the gradient, the learning rate and the number of the step, over a namespace `F` as for gradient rules. What it
+needs of the rate and the step number alone is worked out beforehand, once for all parameters (`numbers`). Everything
 that changes is a variable: the parameters, the state of each parameter, the learning rate and the step count, so the
 state can be saved, and a compiled training step assigns it like everything else.
 
 `step()` in dynamic mode compiles the rule once for one flat array (`optim/flat.py`) and runs it on all parameters at a
-time, in place. Under tracing it applies the rule to each parameter's symbolic tensor.
+time, in place. Under tracing it applies the rule to each parameter's symbolic tensor. Both compute the same numbers, to
+the last bit: the rule works element by element.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from ..compiler import Executable, default_passes, optimize
 from ..errors import ArgumentError, CheckpointError, DTypeError
 from ..graph import Graph
 from ..interrupt import held
-from ..namespace import tensor_functions
+from ..namespace import numpy_functions, tensor_functions
 from ..op import ORDINARY, Spec, mode
 from ..ops.common import number, several, shown
 from ..tensor import Tensor, lift
@@ -29,8 +31,18 @@ from ..variable import Variable
 from .flat import Flat
 
 
+class Part(NamedTuple):
+    """The parameters of a group that have one dtype and device, and what updates them."""
+
+    members: list[int]  # their positions in the group
+    flat: Flat
+    gradient: Any  # a flat array for the gradients
+    views: list[tuple[int, Any]]  # (position in the group, its part of that array)
+    program: Executable
+
+
 class Group:
-    """Parameters that share hyper-parameters; the hyper-parameters are attributes."""
+    """Parameters that share hyper-parameters; the hyper-parameters are attributes, which may be assigned."""
 
     def __init__(self, parameters: Sequence[Variable], lr: float, options: dict[str, Any], names: Sequence[str]):
         self.parameters = list(parameters)
@@ -41,15 +53,21 @@ class Group:
             for name in names
         }
         self.devices = [p._tensor.device for p in self.parameters]
-        self.flat: tuple[Any, list[Any]] | None = None  # what `Optimizer._flatten` made, and what it holds for
-        self.__dict__.update(options)
+        self.parts: list[Part] | None = None  # made by `Optimizer._parts` for the options and members of the last step
+        self.kinds: list[type] = []  # the type of each parameter's gradient at the last step
         self.options = list(options)
+        self.__dict__.update(options)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in self.__dict__.get("options", ()):
+            self.kinds, self.parts = [], None
 
     def follow(self) -> None:
         """Move the state of parameters that have been moved to another device since."""
         devices = [p._tensor.device for p in self.parameters]
         if devices != self.devices:
-            self.devices, self.flat = devices, None
+            self.devices, self.kinds, self.parts = devices, [], None
             for cells in self.state.values():
                 for cell, device in zip(cells, devices, strict=True):
                     cell.move(device)
@@ -75,7 +93,7 @@ class Optimizer:
     >>> class SignDescent(mg.optim.Optimizer):
     ...     @staticmethod
     ...     def rule(F, p, g, *, lr, t):
-    ...         return (p - F.sign(g) * F.astype(lr, dtype=p.dtype),)
+    ...         return (p - F.sign(g) * lr,)
     >>> w = mg.nn.Parameter([1.0, -2.0])
     >>> optimizer = SignDescent([w], lr=0.25)
     >>> (w * w).sum().backward()
@@ -146,10 +164,18 @@ class Optimizer:
         return self.state_names
 
     @staticmethod
-    def rule(*args: Any, **options: Any) -> tuple[Any, ...]:
-        """`rule(F, p, g, *state, lr=lr, t=t, **options)`: (new parameter, new state...) from the old ones.
+    def numbers(F: Any, lr: Any, t: Any, **options: Any) -> dict[str, Any]:
+        """What the rule takes as keywords beside the options: by default the learning rate `lr` and the step `t`.
 
-        `g` is the gradient; `lr`, `t`: 0-d float64.
+        They are given as 0-d float64; the rule gets the results in the dtype of the parameter.
+        """
+        return {"lr": lr, "t": t}
+
+    @staticmethod
+    def rule(*args: Any, **options: Any) -> tuple[Any, ...]:
+        """`rule(F, p, g, *state, **numbers, **options)`: (new parameter, new state...) from the old ones.
+
+        `g` is the gradient. The rule must work element by element.
         """
         raise NotImplementedError
 
@@ -184,86 +210,94 @@ class Optimizer:
                 recorder.objects[id(group)] = group
                 self._step_traced(group)
             return
-        updates = [self._prepared(group) for group in self.groups]
+        updates = [update for group in self.groups for update in self._updates(group)]
         with held():  # all groups, or none
-            for group, (steps, programs) in zip(self.groups, updates, strict=True):
-                group.steps.store(steps)
-                for program, arrays in programs:
-                    program(arrays)
+            for group in self.groups:
+                group.steps.store(group.steps._tensor.value + 1)
+            for program, arrays in updates:
+                program(arrays)
 
     def _options(self, group: Group) -> dict[str, Any]:
         return {name: getattr(group, name) for name in group.options}
 
     def _step_traced(self, group: Group) -> None:
         group.steps.assign(group.steps + 1)
-        t, lr = group.steps.astype("float64"), group.lr.read()
+        options, known = self._options(group), {}
         for i, p in enumerate(group.parameters):
             g = p.grad
             if g is None:
                 continue
             cells = [p, *[group.state[name][i] for name in group.state]]
             old = [c.read().detach() for c in cells]
-            F, here = tensor_functions(p.device), {"lr": lr, "t": t}
-            if p.device != lr.device:
-                here = {name: number.to(p.device) for name, number in here.items()}
-            new = self.rule(F, old[0], g.detach(), *old[1:], **here, **self._options(group))
+            F = tensor_functions(p.device)
+            if (kind := (p.dtype, p.device)) not in known:
+                lr, t = (x.read().to(p.device) for x in (group.lr, group.steps))
+                found = self.numbers(F, lr, t.astype("float64"), **options)
+                known[kind] = {name: lift(x, p).astype(p.dtype) for name, x in found.items()}
+            new = self.rule(F, old[0], g.detach(), *old[1:], **known[kind], **options)
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)
 
-    def _prepared(self, group: Group) -> tuple[Any, list[tuple[Executable, list[Any]]]]:
-        """The number of the step, and the programs to run with their arrays, which may be overwritten."""
-        steps = group.steps._tensor.value + 1
-        t, lr = np.float64(steps), group.lr._tensor.value
+    def _updates(self, group: Group) -> list[tuple[Executable, list[Any]]]:
+        """The programs that update a group, each with its arrays, which it may overwrite."""
         gradients = [p._grad for p in group.parameters]
-        members = tuple([i for i, g in enumerate(gradients) if g is not None])
-        programs: list[tuple[Executable, list[Any]]] = []
-        if not members:
-            return steps, programs
-        if group.flat is None or group.flat[0] != (members, tuple(self._options(group).values())):
-            group.flat = self._flatten(group, members)
-        _, parts = group.flat
-        for indices, parameters, state, buffer, views, program in parts:
-            for i, view in zip(indices, views, strict=True):
+        kinds = list(map(type, gradients))
+        if kinds != group.kinds:
+            group.parts, group.kinds = self._parts(group, gradients), kinds
+        updates = []
+        options = self._options(group)
+        lr, t = group.lr._tensor.value, np.float64(group.steps._tensor.value + 1)
+        for part in group.parts or ():
+            for i, view in part.views:
                 g = gradients[i]
                 view[...] = g.value if type(g) is Tensor else g
-            arrays = [parameters.writable(), buffer, *[s.writable() for s in state]]
-            if parameters.device.kind != "cpu":
-                xp = parameters.xp
-                programs.append((program, [*arrays, xp.asarray(lr), xp.asarray(t)]))
+            flat = part.flat
+            if flat.device.kind == "cpu":
+                found = self.numbers(numpy_functions, lr, t, **options)
+                numbers = [np.asarray(x, flat.dtype) for x in found.values()]
             else:
-                programs.append((program, [*arrays, lr, t]))
-        return steps, programs
+                found = self.numbers(numpy_functions, float(lr), np.float64(int(t)), **options)
+                numbers = [flat.xp.asarray(np.asarray(x, flat.dtype)) for x in found.values()]
+            parameters, *state = flat.writable()
+            updates.append((part.program, [parameters, part.gradient, *state, *numbers]))
+        return updates
 
-    def _flatten(self, group: Group, members: tuple[int, ...]) -> Any:
+    def _parts(self, group: Group, gradients: Sequence[Any]) -> list[Part]:
         """One flat array for each dtype and device among the parameters that have gradients."""
-        options = self._options(group)
         kinds: dict[Any, list[int]] = {}
-        for i in members:
-            p = group.parameters[i]._tensor
-            kinds.setdefault((p.dtype, p.device), []).append(i)
+        for i, (p, g) in enumerate(zip(group.parameters, gradients, strict=True)):
+            if g is not None:
+                kinds.setdefault((p.dtype, p.device), []).append(i)
+        members = list(kinds.values())
+        if group.parts is not None and members == [part.members for part in group.parts]:
+            return group.parts
         parts = []
-        for indices in kinds.values():
-            parameters = Flat([group.parameters[i] for i in indices])
-            state = [Flat([cells[i] for i in indices]) for cells in group.state.values()]
-            buffer = parameters.xp.empty(parameters.size, parameters.dtype)
-            program = self._program(Spec((parameters.size,), parameters.dtype, parameters.device), len(state), options)
-            parts.append((indices, parameters, state, buffer, parameters.views(buffer), program))
-        return (members, tuple(options.values())), parts
+        for positions in members:
+            rows = [group.parameters, *group.state.values()]
+            flat = Flat([[row[i] for i in positions] for row in rows])
+            gradient = flat.xp.empty(flat.size, flat.dtype)
+            views = list(zip(positions, flat.views(gradient), strict=True))
+            program = self._program(Spec((flat.size,), flat.dtype, flat.device), self._options(group))
+            parts.append(Part(positions, flat, gradient, views, program))
+        return parts
 
-    def _program(self, spec: Spec, states: int, options: dict[str, Any]) -> Executable:
+    def _program(self, spec: Spec, options: dict[str, Any]) -> Executable:
         """The rule, compiled for one flat array, writing the new parameter and state over the old."""
         from ..trace import trace
 
-        def update(p: Tensor, g: Tensor, *rest: Tensor) -> Any:
-            F = tensor_functions(p.device)
-            return self.rule(F, p, g, *rest[:states], lr=rest[states], t=rest[states + 1], **options)
+        number = Spec((), spec.dtype, spec.device)
+        states = self.names(**options)
+        words = list(self.numbers(numpy_functions, np.float64(0.1), np.float64(1), **options))
 
-        number = Spec((), "float64", spec.device)
-        names = ["p", "g", *self.names(**options), "lr", "t"]
-        specs = [spec] * (2 + states) + [number, number]
+        def update(p: Tensor, g: Tensor, *rest: Tensor) -> Any:
+            numbers = dict(zip(words, rest[len(states) :], strict=True))
+            return self.rule(tensor_functions(p.device), p, g, *rest[: len(states)], **numbers, **options)
+
+        names = ["p", "g", *states, *words]
+        specs = [spec] * (2 + len(states)) + [number] * len(words)
         graph, _, _ = trace(update, specs, f"{type(self).__name__}.rule", names=names)
         self.graph: Graph = optimize(graph, default_passes())[0]
-        return Executable(self.graph, donate=[0, *range(2, 2 + states)])
+        return Executable(self.graph, donate=[0, *range(2, 2 + len(states))])
 
     # ------------------------------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:
@@ -379,10 +413,13 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if options["momentum"] else ()
 
     @staticmethod
+    def numbers(F: Any, lr: Any, t: Any, **options: Any) -> dict[str, Any]:
+        return {"lr": lr}
+
+    @staticmethod
     def rule(
-        F: Any, p: Any, g: Any, *state: Any, lr: Any, t: Any, momentum: float, weight_decay: float, nesterov: bool
+        F: Any, p: Any, g: Any, *state: Any, lr: Any, momentum: float, weight_decay: float, nesterov: bool
     ) -> tuple[Any, ...]:
-        lr = F.astype(lr, dtype=p.dtype)
         if weight_decay:
             g = g + p * weight_decay
         if not state:
@@ -423,6 +460,17 @@ class Adam(Optimizer):
         _fractions(type(self).__name__, **{f"betas[{i}]": b for i, b in enumerate(options["betas"])})
         _at_least_zero(type(self).__name__, eps=options["eps"], weight_decay=options["weight_decay"])
 
+    @staticmethod
+    def numbers(F: Any, lr: Any, t: Any, *, betas: tuple[float, float], eps: float, **options: Any) -> dict[str, Any]:
+        """The moments start at zero, and are divided by 1 - beta**t to make up for it.
+
+        Where the root of the second one is corrected, so are `eps` beside it and the rate before it: one factor less
+        for each element.
+        """
+        b1, b2 = np.float64(betas[0]), np.float64(betas[1])
+        root = F.sqrt(1.0 - F.pow(b2, t))
+        return {"rate": lr * root / (1.0 - F.pow(b1, t)), "floor": eps * root, "lr": lr}
+
     @classmethod
     def rule(
         cls,
@@ -432,23 +480,21 @@ class Adam(Optimizer):
         m: Any,
         v: Any,
         *,
+        rate: Any,
+        floor: Any,
         lr: Any,
-        t: Any,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
     ) -> tuple[Any, ...]:
         b1, b2 = betas
         if weight_decay and cls.decoupled:
-            p = p * F.astype(1.0 - lr * weight_decay, dtype=p.dtype)
+            p = p * (1.0 - lr * weight_decay)
         elif weight_decay:
             g = g + p * weight_decay
         m = m * b1 + g * (1 - b1)
         v = v * b2 + (g * (1 - b2)) * g
-        # the corrections for starting at zero, as numbers: one for the step and one for the root
-        rate = F.astype(lr / (1.0 - F.pow(b1, t)), dtype=p.dtype)
-        root = F.astype(1.0 / F.sqrt(1.0 - F.pow(b2, t)), dtype=p.dtype)
-        return p - m / (F.sqrt(v) * root + eps) * rate, m, v
+        return p - m / (F.sqrt(v) + floor) * rate, m, v
 
 
 class AdamW(Adam):
@@ -508,10 +554,14 @@ class RMSprop(Optimizer):
         _at_least_zero("RMSprop", eps=options["eps"], weight_decay=options["weight_decay"])
 
     @staticmethod
+    def numbers(F: Any, lr: Any, t: Any, **options: Any) -> dict[str, Any]:
+        return {"lr": lr}
+
+    @staticmethod
     def rule(
-        F: Any, p: Any, g: Any, s: Any, *, lr: Any, t: Any, alpha: float, eps: float, weight_decay: float
+        F: Any, p: Any, g: Any, s: Any, *, lr: Any, alpha: float, eps: float, weight_decay: float
     ) -> tuple[Any, ...]:
         if weight_decay:
             g = g + p * weight_decay
         s = s * alpha + (g * (1 - alpha)) * g
-        return p - g / (F.sqrt(s) + eps) * F.astype(lr, dtype=p.dtype), s
+        return p - g / (F.sqrt(s) + eps) * lr, s
