@@ -5,7 +5,8 @@ converted to NumPy without anybody asking, a function or a keyword is used that 
 errors on every machine, so the tests of all operations run on this module, too, and on a GPU the same tests run on CuPy
 itself.
 
-What CuPy does was read in its sources (14.0.0 and 14.2.0) and asked of an installed 14.2.0, which needs no GPU to tell:
+What CuPy does was read in its sources (14.0.0 to 14.2.0), and its names and parameters were asked of an installed
+14.2.0, which needs no GPU to tell. None of it was run on a GPU:
 
 - `numpy.asarray(x)` raises; `x.get()`, `x.item()`, `bool(x)`, `int(x)`, `float(x)` convert. There is no `__index__`.
 - Operands are device arrays, Python numbers or NumPy scalars; `numpy.ndarray` among them is a TypeError.
@@ -13,9 +14,9 @@ What CuPy does was read in its sources (14.0.0 and 14.2.0) and asked of an insta
 - An integer array as index wraps around where it is out of range (`_take_kernel`), an integer raises as in NumPy.
 - `x[key] = numpy_array` is refused; any number or device array is assigned.
 - Functions have the parameters written in SIGNATURES: reductions no `where` or `initial`, `var` no `correction`,
-  `argsort` no `stable`, `reshape` no `shape=`, creation no `device`. All of them exist in 14.0.0 already.
+  `argsort` no `stable`, `reshape` no `shape=`, creation no `device`. The names exist in 14.0.0 already.
 - Ufuncs take `out`, `dtype` and `casting`, no `where`. Their dtypes are NumPy's. `at` exists for the dtypes that the
-  hardware adds atomically (AT), `reduce` and `accumulate` for add and multiply.
+  hardware adds atomically (AT; int64 since 14.1.0), `reduce` and `accumulate` for add and multiply.
 - Functions of one array want an array, not a list or a number; so do the members of what is concatenated.
 
 It is stricter than CuPy on purpose in three places: CuPy hands `numpy.exp(x)` over to `cupy.exp` and takes
@@ -91,7 +92,7 @@ FUNCTIONS = """
     copy(a, order="K")
     astype(x, dtype, /, *, copy=True)
 
-    reshape(a, newshape, order="C", *, copy=None)
+    reshape(a, newshape, order="C")
     ravel(a, order="C")
     transpose(a, axes=None)
     permute_dims(a, axes=None)
@@ -182,7 +183,7 @@ METHODS = """
     view(dtype=None, array_class=None)
     copy(order="C")
     fill(value)
-    reshape(*shape, order="C", copy=None)
+    reshape(*shape, order="C")
     transpose(*axes)
     swapaxes(axis1, axis2)
     flatten(order="C")
