@@ -27,6 +27,7 @@ from .layout import TIME_LIMIT, LayoutError, SlowLayoutError, graphviz, lay_out
 from .picture import Fold, Picture, layered_text
 from .structure import draw_module
 from .svg import fragment, page, write_svg
+from .words import clean
 
 __all__ = ["LayoutError", "SlowLayoutError", "picture", "repr_mimebundle", "save", "to_dot", "to_html", "to_svg"]
 
@@ -76,11 +77,11 @@ def picture(
     if not (isinstance(limit, int) and limit > 0):
         raise ArgumentError("drawing: limit", expected="a positive number of boxes", actual=repr(limit))
     if isinstance(obj, Graph):
-        drawn = Picture(str(obj.name), direction=direction)
+        drawn = Picture(clean(obj.name), direction=direction)
         draw_graph(drawn, obj, fold=fold, limit=limit, values=values, show_sites=show_sites)
     elif isinstance(obj, Tensor):
         graph, whole = history(obj)
-        drawn = Picture(graph.name, direction=direction)
+        drawn = Picture(clean(graph.name), direction=direction)
         draw_graph(drawn, graph, fold=fold, limit=limit, values=values, show_sites=show_sites, cut=not whole)
         if not whole:
             drawn.notes.append(f"Only the last {HISTORY:,} nodes of the history are drawn; there are more before them.")
@@ -195,6 +196,13 @@ def save(obj: Any, path: str | os.PathLike[str], **options: Any) -> None:
         Path(temporary).write_bytes(data)
 
 
+def _plain(obj: Any) -> str:
+    try:
+        return repr(obj)
+    except Exception as error:
+        return f"<{type(obj).__name__} that cannot be shown: {type(error).__name__}>"
+
+
 def repr_mimebundle(obj: Any) -> dict[str, str]:
     """What a notebook shows of a graph, tensor or module: the drawing, and the text for where nothing can be drawn.
 
@@ -206,7 +214,7 @@ def repr_mimebundle(obj: Any) -> dict[str, str]:
     >>> sorted(draw.repr_mimebundle(x * x))
     ['text/html', 'text/plain']
     """
-    plain = repr(obj)
+    plain = _plain(obj)
     try:
         try:
             html = fragment(*in_time(obj, _svg), plain if isinstance(obj, Tensor) else "")

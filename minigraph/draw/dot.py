@@ -8,6 +8,7 @@ and shapes, is for people and programs that want DOT, and for PNG and PDF, which
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 
 from .picture import BODY, TITLE, Arrow, Box, Frame, Picture
 
@@ -48,23 +49,19 @@ SHAPES = {
 }
 
 
-def quoted(text: str) -> str:
-    """A DOT string that means exactly this text, in names as in labels.
+def quoted(text: str, times: int = 2) -> str:
+    """A DOT string that means exactly this text.
 
-    Graphviz reads `\\N` and the like as instructions, and `&lt;` as a character, so both signs are written as entities.
+    Graphviz reads `\\N` and the like as instructions, and entities as characters. It does so `times` / 2 times: once in
+    labels, twice in tooltips.
     """
-    return '"' + text.replace("&", "&amp;").replace("\\", "&#92;").replace('"', "&quot;").replace("\n", "&#10;") + '"'
+    text = text.replace("&", "&amp;").replace("\\", "\\" * times).replace('"', "&quot;").replace("\n", "&#10;")
+    return f'"{text}"'
 
 
 def html(text: str) -> str:
     """The text inside an HTML-like label."""
-    return (
-        text.replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace('"', "&quot;")
-        .replace("\\", "&#92;")
-    )
+    return escape(text).replace("\\", "\\\\")
 
 
 def write_dot(picture: Picture, *, full: bool = True) -> str:
@@ -99,7 +96,7 @@ def _lines(picture: Picture, full: bool) -> Iterator[str]:
             if full:
                 dash = "dashed" if f.kind == "graph" else "rounded"
                 yield (f'{indent}  graph [label={quoted(f.label)}, labeljust=l, fontsize={BODY:g}, style="{dash}", '
-                       f'color="#8a8a8a", tooltip={quoted(f.details)}];')  # fmt: skip
+                       f'color="#8a8a8a", tooltip={quoted(f.details, 4)}];')  # fmt: skip
             else:  # room for the label, without the label
                 size = f'FIXEDSIZE="TRUE" WIDTH="{w:.0f}" HEIGHT="{h:.0f}"'
                 table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" {size}>'
@@ -123,7 +120,7 @@ def _box(box: Box, full: bool) -> str:
     for text in box.lines[1:]:
         label += f'<BR/><FONT POINT-SIZE="{BODY:g}">{html(text)}</FONT>'
     return (f'{box.id} [{size}, {SHAPES[box.kind]}, fillcolor="{fill}", color="{line}", fontcolor="{ink}", '
-            f"tooltip={quoted(box.details)}, label=<{label}>];")  # fmt: skip
+            f"tooltip={quoted(box.details, 4)}, label=<{label}>];")  # fmt: skip
 
 
 def _arrow(arrow: Arrow, number: int, full: bool) -> str:
@@ -139,5 +136,5 @@ def _arrow(arrow: Arrow, number: int, full: bool) -> str:
     if full and arrow.label:
         parts.append(f"headlabel={quoted(arrow.label)}, labeldistance=1.6")
     if full and arrow.details:
-        parts.append(f"tooltip={quoted(arrow.details)}")
+        parts.append(f"tooltip={quoted(arrow.details, 4)}")
     return ", ".join(parts)

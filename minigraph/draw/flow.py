@@ -398,7 +398,7 @@ class Flow:
         is_open = total <= room if self.fold is None else callable(self.fold) or self.fold > self.depth
         for n, key, g in found:
             box = self.boxes[id(n)]
-            label = key if key == g.name else f"{key}: {g.name}"
+            label = key if g.name in (key, "<lambda>") else f"{key}: {g.name}"
             said = f"{key} of {box.lines[0]}: graph {g.name}\n{clean(g.signature())}"
             if is_open and g.nodes:
                 frame = self.picture.frame(label, clean(said), "graph", box.frame)

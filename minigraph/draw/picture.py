@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..op import Scope
-from .words import clean, plural, shorten, width
+from .words import clean, clean_lines, plural, shorten, width
 
 TITLE, BODY = 13.0, 11.0  # font sizes in points
 LEADING = 1.3  # height of a line, relative to its font size
@@ -100,17 +100,17 @@ class Picture:
     def box(self, kind: str, lines: Any, details: str, frame: Frame | None = None) -> Box:
         """Add a box; texts are cleaned and shortened here."""
         shown = tuple(shorten(clean(line)) for line in lines if line)
-        self.boxes.append(Box(f"n{len(self.boxes)}", kind, shown or ("",), details, frame))
+        self.boxes.append(Box(f"n{len(self.boxes)}", kind, shown or ("",), clean_lines(details), frame))
         return self.boxes[-1]
 
     def frame(self, label: str, details: str, kind: str, parent: Frame | None) -> Frame:
         """Add a frame."""
-        self.frames.append(Frame(f"c{len(self.frames)}", shorten(clean(label), 64), details, kind, parent))
+        self.frames.append(Frame(f"c{len(self.frames)}", shorten(clean(label), 64), clean_lines(details), kind, parent))
         return self.frames[-1]
 
     def arrow(self, tail: Box, head: Box, label: str = "", details: str = "", **more: Any) -> None:
         """Add an arrow."""
-        self.arrows.append(Arrow(tail, head, shorten(clean(label), 16), details, **more))
+        self.arrows.append(Arrow(tail, head, shorten(clean(label), 16), clean_lines(details), **more))
 
     @property
     def kinds(self) -> list[str]:

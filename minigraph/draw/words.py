@@ -51,6 +51,11 @@ def clean(text: Any) -> str:
     return re.sub(r"\s", " ", _UNSAFE.sub("\ufffd", str(text)))
 
 
+def clean_lines(text: str) -> str:
+    """`clean` for a text of several lines."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
 def shorten(text: str, limit: int = LONGEST) -> str:
     """At most `limit` characters; what is left out of the middle is marked, as names differ at both ends."""
     if len(text) <= limit:
