@@ -231,9 +231,9 @@ class Optimizer:
             old = [c.read().detach() for c in cells]
             F = tensor_functions(p.device)
             if (kind := (p.dtype, p.device)) not in known:
-                lr, t = (x.read().to(p.device) for x in (group.lr, group.steps))
-                found = self.numbers(F, lr, t.astype("float64"), **options)
-                known[kind] = {name: lift(x, p).astype(p.dtype) for name, x in found.items()}
+                here = tensor_functions(group.lr.device)
+                found = self.numbers(here, group.lr.read(), group.steps.astype("float64"), **options)
+                known[kind] = {name: lift(x).astype(p.dtype).to(p.device) for name, x in found.items()}
             new = self.rule(F, old[0], g.detach(), *old[1:], **known[kind], **options)
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)
@@ -461,15 +461,15 @@ class Adam(Optimizer):
         _at_least_zero(type(self).__name__, eps=options["eps"], weight_decay=options["weight_decay"])
 
     @staticmethod
-    def numbers(F: Any, lr: Any, t: Any, *, betas: tuple[float, float], eps: float, **options: Any) -> dict[str, Any]:
+    def numbers(F: Any, lr: Any, t: Any, **options: Any) -> dict[str, Any]:
         """The moments start at zero, and are divided by 1 - beta**t to make up for it.
 
         Where the root of the second one is corrected, so are `eps` beside it and the rate before it: one factor less
         for each element.
         """
-        b1, b2 = np.float64(betas[0]), np.float64(betas[1])
+        b1, b2 = map(np.float64, options["betas"])
         root = F.sqrt(1.0 - F.pow(b2, t))
-        return {"rate": lr * root / (1.0 - F.pow(b1, t)), "floor": eps * root, "lr": lr}
+        return {"rate": lr * root / (1.0 - F.pow(b1, t)), "floor": options["eps"] * root, "lr": lr}
 
     @classmethod
     def rule(
