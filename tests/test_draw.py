@@ -931,7 +931,7 @@ def test_what_a_browser_shows(browser, theme, declared):
     paper = page.evaluate("() => getComputedStyle(document.querySelector('.mg-paper')).fill")
     page.close()
     dark = "false" in declared or (not declared and theme == "dark")
-    assert paper == ("rgb(22, 22, 22)" if dark else "rgb(255, 255, 255)")
+    assert paper == ("rgb(17, 17, 17)" if dark else "rgb(255, 255, 255)")
     assert len(boxes) > 50
     for b in boxes:
         kind = re.search(r"mg-(?!box)(\w+)", b["kind"])[1]

@@ -21,7 +21,7 @@ from .words import width
 MARGIN = 8.0
 LABEL = 9.5  # font size on arrows
 FONTS = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-PAPER = {"paper": ("#ffffff", "#161616"), "line": ("#5c5c5c", "#b5b5b5"), "frame": ("#8a8a8a", "#8a8a8a"),
+PAPER = {"paper": ("#ffffff", "#111111"), "line": ("#5c5c5c", "#b5b5b5"), "frame": ("#8a8a8a", "#8a8a8a"),
          "shade": ("#7f7f7f14", "#ffffff0f"), "ink": ("#3d3d3d", "#d6d6d6")}  # fmt: skip
 
 
@@ -242,7 +242,7 @@ body{{margin:1.5rem;font:15px/1.5 {FONTS};background:#ffffff;color:#222222}}
 figure{{margin:0;overflow:auto}}
 ul{{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.4rem 1.4rem}}
 li svg{{vertical-align:middle}}
-@media (prefers-color-scheme:dark){{body{{background:#161616;color:#e4e4e4}}}}
+@media (prefers-color-scheme:dark){{body{{background:#111111;color:#e4e4e4}}}}
 </style>
 </head>
 <body>
