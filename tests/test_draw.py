@@ -501,6 +501,19 @@ def test_large_modules_show_one_of_many():
     assert len(boxes) == 61
 
 
+def test_a_picture_does_not_take_part_in_a_trace():
+    """Looking at a module or a tensor while it is traced reads no variable."""
+    layer = nn.BatchNorm1d(2)
+    loose = mg.Variable(1.0, requires_grad=True, name="loose")
+    before = loose * 2.0
+    with mg.Graph() as graph:
+        x = mg.placeholder((3, 2), name="x")
+        shown = [draw.repr_mimebundle(thing)["text/html"] for thing in (layer, x * 2.0, before)]
+    assert not graph.reads
+    assert all("<svg" in html for html in shown)
+    assert "loose" in shown[2]
+
+
 def test_shared_frozen_and_buffer_are_marked():
     norm = nn.BatchNorm1d(3)
     norm.weight.requires_grad = False

@@ -102,13 +102,14 @@ def in_time(obj: Any, work: Callable[[Picture, float], T], **options: Any) -> tu
     is folded further.
     """
     if options.get("fold") is None:
-        for limit, seconds in ((LIMIT, 0.4 * TIME_LIMIT), (LIMIT // 3, 0.2 * TIME_LIMIT)):
-            drawn = picture(obj, **{**options, "limit": min(limit, options.get("limit", LIMIT))})
+        wanted = options.get("limit", LIMIT)
+        for limit, seconds in ((wanted, 0.5 * TIME_LIMIT), (min(wanted, LIMIT // 3), 0.2 * TIME_LIMIT)):
+            drawn = picture(obj, **{**options, "limit": limit})
             try:
                 return drawn, work(drawn, seconds)
             except SlowLayoutError:
                 continue
-        options["limit"] = LIMIT // 10
+        options["limit"] = min(wanted, LIMIT // 10)
     drawn = picture(obj, **options)
     return drawn, work(drawn, TIME_LIMIT)
 

@@ -264,8 +264,8 @@ class Flow:
         """`grad 4.762` of a leaf that has collected one; nothing otherwise, as no gradient is not a gradient of 0."""
         if not self.values:
             return ""
-        cell = (node.attrs or {}).get("variable")
-        text = value_text((node if cell is None else cell).grad)
+        gradient = (node.attrs or {}).get("variable", node)._grad  # as it is: under a trace, `.grad` would be a reading
+        text = value_text(gradient if gradient is None or isinstance(gradient, Tensor) else Tensor(gradient))
         return f"grad {text}" if text else ""
 
     def output_text(self, *nodes: Tensor) -> str:

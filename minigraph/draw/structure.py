@@ -11,8 +11,8 @@ from itertools import groupby, pairwise
 from textwrap import wrap
 from typing import Any
 
-from ..graph import type_text
 from ..op import ROOT, Scope
+from ..variable import spec
 from .picture import Box, Fold, Frame, Picture
 from .words import LONGEST, TIMES, clean, plural
 
@@ -70,7 +70,7 @@ def tree(module: Any) -> Part:
             else:
                 seen[id(child)] = str(below)
                 part.children.append(build(child, below, depth + 1))
-        own = tuple((name, type(v).__name__, v.shape, v.dtype) for name, v in m._variables.items())
+        own = tuple((name, type(v).__name__, repr(spec(v))) for name, v in m._variables.items())
         part.facts = (type(m).__name__, m.extra_repr(), own, tuple(c.facts for c in part.children))
         return part
 
@@ -112,20 +112,20 @@ def draw_module(picture: Picture, module: Any, *, fold: Fold, limit: int) -> Non
     draw_part(picture, root, None, before)
     for above, below in pairwise(before):
         picture.arrow(above, below, kind="order")
-    total = sum(v.size for v in module.parameters())
+    total = sum(spec(v).size for v in module.parameters())
     picture.what = clean(f"{type(module).__name__}: {plural(sum(1 for _ in module.modules()), 'module')}, "
                          f"{plural(total, 'parameter')}.")  # fmt: skip
 
 
 def draw_part(picture: Picture, part: Part, frame: Frame | None, drawn: list[Box]) -> None:
     m = part.module
-    count = sum(v.size for v in m.parameters())
+    count = sum(spec(v).size for v in m.parameters())
     counted = plural(count, "parameter") + (" each" if part.times > 1 else "") if count else ""
     extra = m.extra_repr()
     path = str(part.scope)
     said = [f"{path}: {type(m).__name__}({extra})" if path else f"{type(m).__name__}({extra})", counted,
             "training" if m.training else "evaluation"]  # fmt: skip
-    said += [f"{name}  {type_text(v.read())}" for name, v in list(m.named_variables())[:40]]
+    said += [f"{name}  {spec(v)!r}" for name, v in list(m.named_variables())[:40]]
     tooltip = "\n".join(clean(s) for s in said if s)
     if part.first_path:
         drawn.append(picture.box("module", [part.name, f"shared: is {part.first_path}"], tooltip, frame))
@@ -154,5 +154,5 @@ def variable_lines(module: Any) -> list[str]:
     lines = []
     for name, v in module._variables.items():
         note = " (buffer)" if not isinstance(v, Parameter) else "" if v.requires_grad else " (frozen)"
-        lines.append(f"{name} {type_text(v.read())}{note}")
+        lines.append(f"{name} {spec(v)!r}{note}")
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"and {len(lines) - LINES + 1} more"]
