@@ -13,7 +13,9 @@ No walk recurses: a chain of a million nodes is fine.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -41,24 +43,25 @@ def history(
     nodes: list[Tensor] = []
     leaves: list[Tensor] = []
     seen = {id(t) for t in roots}
-    stack = [t for t in roots if t.requires_grad]
+    stack: list[Tensor] = []
+    for t in roots:
+        if t.requires_grad:
+            (stack if t.inputs and id(t) not in stop else leaves).append(t)
     while stack:
         t = stack.pop()
-        inputs = t.inputs
-        if id(t) in stop or not inputs:
-            if inputs is FREED:
-                raise freed(t)
-            leaves.append(t)
-            continue
         inner = False
-        for x in inputs:
+        for x in t.inputs:
             if x.requires_grad:
                 inner = True
                 if (key := id(x)) not in seen:
                     seen.add(key)
-                    stack.append(x)
+                    (stack if x.inputs and (not stop or key not in stop) else leaves).append(x)
         (nodes if inner else leaves).append(t)  # under tracing, a node can require gradients by itself (see `follow`)
-    nodes.sort(key=_by_creation, reverse=True)
+    for t in leaves:
+        if t.inputs is FREED:
+            raise freed(t)
+    if len(nodes) > 1:
+        nodes.sort(key=_by_creation, reverse=True)
     return nodes, leaves
 
 
@@ -86,18 +89,43 @@ def pull_back(
         as_graph: compute on tensors with the public functions, so that the result is a graph, instead of on arrays.
         release: cut each node from its inputs when it is done, so that its memory is freed during the walk.
     """
-    take = cotangents.pop
-    get = cotangents.get
-    only_numpy = backend.only_numpy
+    take, get, only_numpy = cotangents.pop, cotangents.get, backend.only_numpy
     F: Any = tensor_functions(backend.cpu) if as_graph else numpy_functions
     y: Any
     values: Sequence[Any]
     found: Sequence[Any]
+
+    def add(x: Tensor, like: Any, gx: Any) -> None:
+        """Add `gx` to the gradient of `x`, whose value is `like`."""
+        if gx.shape != like.shape or gx.dtype is not like.dtype:
+            gx = fit(F, gx, like)
+        key = id(x)
+        old = get(key)
+        cotangents[key] = gx if old is None else old + gx
+
+    plain = only_numpy and not as_graph and not hooks
     for node in nodes:
         g = take(id(node), None)
         if g is None:
             continue
         inputs, attrs, rules = node.inputs, node.attrs, node.op.vjp
+        each = type(rules) is tuple  # one rule for each input; otherwise one that gives all gradients
+        if plain and each and not attrs and len(inputs) <= 2:  # spelled out: most of a program comes this way
+            y = node.value
+            if len(inputs) == 2:
+                a, b = inputs
+                u, v = a.value, b.value
+                if a.requires_grad and (rule := rules[0]) is not None:
+                    add(a, u, rule(F, g, y, u, v))
+                if b.requires_grad and (rule := rules[1]) is not None:
+                    add(b, v, rule(F, g, y, u, v))
+            elif (rule := rules[0]) is not None:
+                a = inputs[0]
+                u = a.value
+                add(a, u, rule(F, g, y, u))
+            if release:
+                node.inputs = FREED
+            continue
         if as_graph:
             y, values = node, inputs
             if not only_numpy:
@@ -108,7 +136,6 @@ def pull_back(
                 F = array_functions(y)
         for hook in hooks:
             hook.before_backward(node, g)
-        each = type(rules) is tuple  # one rule for each input; otherwise one that gives all gradients
         if not each:
             found = rules(F, [x.requires_grad for x in inputs], g, y, *values, **attrs)
         for k, x in enumerate(inputs):
@@ -123,16 +150,13 @@ def pull_back(
                 gx = found[k]
                 if gx is None:
                     continue
-            key, xv = id(x), x.value
+            xv = x.value
             if type(xv) is tuple:  # a node with several results: the gradient of each is kept by itself
-                slots = cotangents.setdefault(key, [None] * len(xv))
+                slots = cotangents.setdefault(id(x), [None] * len(xv))
                 at = attrs["index"]
                 slots[at] = gx if slots[at] is None else slots[at] + gx
             else:
-                if gx.shape != xv.shape or gx.dtype is not xv.dtype:
-                    gx = fit(F, gx, xv)
-                old = get(key)
-                cotangents[key] = gx if old is None else old + gx
+                add(x, xv, gx)
             for hook in hooks:
                 hook.after_backward(node, k, gx)
         if release:
@@ -186,10 +210,7 @@ def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, 
                         accumulate(t, g)
     else:
         pull_back(nodes, cotangents, as_graph=False, release=release, hooks=hooks)
-        with held():
-            for t in leaves:
-                if (g := cotangents.pop(id(t), None)) is not None:
-                    accumulate(t, g)
+        accumulate_arrays(leaves, cotangents)
 
 
 def accumulate(t: Tensor, g: Any) -> None:
@@ -205,12 +226,29 @@ def accumulate(t: Tensor, g: Any) -> None:
             )
         old = cell.grad
         cell.grad = g if old is None else old + g
-        return
-    old = cell._grad
-    if old is None:
-        cell._grad = g
     else:
-        cell._grad = (old.value if type(old) is Tensor else old) + g
+        cell._grad = total(cell._grad, g)
+
+
+def accumulate_arrays(leaves: Sequence[Tensor], cotangents: dict[int, Any]) -> None:
+    """Add the array that has arrived at each leaf to its gradient cell.
+
+    All cells are assigned by one call of a C function, which Ctrl-C does not interrupt: all of them, or none.
+    """
+    take = cotangents.pop
+    arrived = [(t.attrs["variable"] if t.op is READ else t, g) for t in leaves if (g := take(id(t), None)) is not None]
+    if len({id(cell) for cell, _ in arrived}) == len(arrived):
+        sums = [total(cell._grad, g) for cell, g in arrived]
+        deque(map(setattr, [cell for cell, _ in arrived], repeat("_grad"), sums), maxlen=0)
+        return
+    with held():  # a variable has been read as several leaves, one after another
+        for cell, g in arrived:
+            cell._grad = total(cell._grad, g)
+
+
+def total(old: Any, g: Any) -> Any:
+    """The gradient `g` added to what a cell holds: nothing, an array, or a tensor that the user assigned."""
+    return g if old is None else (old.value if type(old) is Tensor else old) + g
 
 
 def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
@@ -231,6 +269,8 @@ def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
                 actual=f"shape {root.shape}",
                 remedy="reduce it first, for example loss.sum() or loss.mean(), or pass gradient= of the same shape",
             )
+        if not as_graph and backend.only_numpy:
+            return root.value.dtype.type(1)
         from .ops import ones
 
         start = ones((), dtype=root.dtype, device=root.device)

@@ -229,16 +229,22 @@ def _linear_into(x: Any, weight: Any, bias: Any = None, *, out: Any) -> None:
         out += bias
 
 
-def _linear_grad_weight(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    if x.ndim == 2:
-        return F.matmul(g.T, x)
-    return F.matmul(rows(F, _at_least_matrix(F, g)).T, rows(F, _at_least_matrix(F, x)))
-
-
-def _linear_grad_bias(F: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    if g.ndim == 2:
-        return F.sum(g, axis=(0,))
-    return g if g.ndim == 1 else F.sum(g, axis=tuple(range(g.ndim - 1)))
+def _linear_grad(
+    F: Any, needs: Sequence[bool], g: Any, y: Any, x: Any, weight: Any, bias: Any = None
+) -> tuple[Any, ...]:
+    """All three at once, since a layer usually needs all three."""
+    of_x = F.matmul(g, weight) if needs[0] else None
+    of_weight = of_bias = None
+    if needs[1]:
+        if x.ndim == 2:
+            of_weight = F.matmul(g.T, x)
+        else:
+            of_weight = F.matmul(rows(F, _at_least_matrix(F, g)).T, rows(F, _at_least_matrix(F, x)))
+    if bias is None:
+        return of_x, of_weight
+    if needs[2]:
+        of_bias = g if g.ndim == 1 else F.sum(g, axis=tuple(range(g.ndim - 1)))
+    return of_x, of_weight, of_bias
 
 
 def _at_least_matrix(F: Any, x: Any) -> Any:
@@ -272,11 +278,7 @@ LINEAR = Op(
     numpy=_linear_numpy,
     into=_linear_into,
     infer=_linear_infer,
-    vjp=(
-        lambda F, g, y, x, weight, bias=None: F.matmul(g, weight),
-        _linear_grad_weight,
-        _linear_grad_bias,
-    ),
+    vjp=_linear_grad,
     saves=("x", "weight"),
     latex=r"{x}\,{weight}^\top + {bias}",
     derivative=(r"\bar y\,{weight}", r"\bar y^\top {x}", r"\textstyle\sum_n \bar y_n"),
