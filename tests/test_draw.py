@@ -882,19 +882,22 @@ def test_texts_are_measured_wide_enough():
             assert real * 0.98 <= words.width(text, 100, bold) <= real * 1.35
 
 
-def test_labels_on_arrows_keep_apart():
+@pytest.mark.parametrize("direction", ["TB", "LR"])
+def test_labels_on_arrows_keep_apart(direction):
+    """From each other, and from boxes."""
     with mg.record() as graph:
         a, b = mg.tensor(1.0, name="a"), mg.tensor(2.0, name="b")
-        (a - b) / mg.pow(a, b)
-    picture = draw.picture(graph)
-    places = svg.place_labels(picture, layout.lay_out(picture))
-    assert len(places) == 6
-    areas = []
+        (a - b) / mg.pow(a, nn.Linear(1, 1)(b.reshape((1, 1))))
+    picture = draw.picture(graph, direction=direction)
+    found = layout.lay_out(picture)
+    places = svg.place_labels(picture, found)
+    assert len(places) == 9
+    areas = [svg._rectangle(b, found.boxes[b.id]) for b in picture.boxes]
     for number, (x, y, anchor) in places.items():
         w = words.width(picture.arrows[number].label, svg.LABEL)
-        areas.append((x - w if anchor == "end" else x, y - svg.LABEL, x if anchor == "end" else x + w, y))
-    pairs = [(p, q) for k, p in enumerate(areas) for q in areas[:k]]
-    assert not any(svg._overlap(p, q) for p, q in pairs)
+        left = {"end": x - w, "middle": x - w / 2, "start": x}[anchor]
+        areas.append((left, y - 0.8 * svg.LABEL, left + w, y))
+    assert not [(p, q) for k, p in enumerate(areas) for q in areas[:k] if svg._overlap(p, q)]
 
 
 def test_frames_stand_one_below_the_other():

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from .picture import BODY, TITLE, Arrow, Box, Frame, Picture
+from .picture import BODY, LABEL, TITLE, Arrow, Box, Frame, Picture
+from .words import width
 
 FONT = "Helvetica,Arial,sans-serif"
 # Fill, line, text. The colour-blind, too, tell the hues apart (after Okabe and Ito); shapes and borders say the same.
@@ -72,11 +73,14 @@ def write_dot(picture: Picture, *, full: bool = True) -> str:
 def _lines(picture: Picture, full: bool) -> Iterator[str]:
     yield f"digraph {quoted(picture.name) if full else ''} {{"
     look = f', fontname="{FONT}", bgcolor="white"' if full else ""
-    yield f"  graph [rankdir={picture.direction}, compound=true, nodesep=0.22, ranksep=0.36, pad=0.1{look}];"
+    apart = 0.36
+    if picture.direction == "LR":  # the names on arrows lie along them
+        apart = max([apart, *((width(a.label, LABEL) + 20) / 72 for a in picture.arrows if a.label)])
+    yield f"  graph [rankdir={picture.direction}, compound=true, nodesep=0.22, ranksep={apart:.2f}, pad=0.1{look}];"
     yield '  node [shape=box, margin=0, label=""' + (f', fontname="{FONT}", fontsize={TITLE:g}' if full else "") + "];"
     yield (
         "  edge [arrowsize=0.6"
-        + (f', fontname="{FONT}", fontsize=9, color="#555555", fontcolor="#555555"' if full else "")
+        + (f', fontname="{FONT}", fontsize={LABEL:g}, color="#555555", fontcolor="#555555"' if full else "")
         + "];"
     )
     children: dict[int, list[Frame]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 from ..op import Scope
 from .words import clean, clean_lines, plural, shorten, width
 
-TITLE, BODY = 13.0, 11.0  # font sizes in points
+TITLE, BODY, LABEL = 13.0, 11.0, 9.5  # font sizes in points, of boxes and of arrows
 LEADING = 1.3  # height of a line, relative to its font size
 
 # Each kind of box has a colour and, for those who do not see it, a shape or a border of its own (svg.py, dot.py).

@@ -15,11 +15,10 @@ from html import escape
 
 from .dot import DARK, LIGHT
 from .layout import Layout, Point
-from .picture import BODY, KINDS, LEADING, TITLE, Arrow, Box, Frame, Picture
+from .picture import BODY, KINDS, LABEL, LEADING, TITLE, Arrow, Box, Frame, Picture
 from .words import width
 
 MARGIN = 8.0
-LABEL = 9.5  # font size on arrows
 FONTS = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 PAPER = {"paper": ("#ffffff", "#111111"), "line": ("#5c5c5c", "#b5b5b5"), "frame": ("#8a8a8a", "#8a8a8a"),
          "shade": ("#7f7f7f14", "#ffffff0f"), "ink": ("#3d3d3d", "#d6d6d6")}  # fmt: skip
@@ -124,27 +123,33 @@ def _arrow(
 def place_labels(picture: Picture, layout: Layout) -> dict[int, tuple[float, float, str]]:
     """Where the name of each input stands: (x, y, anchor), beside its arrow, a little before the head.
 
-    On the side that the arrow comes from, unless another label or a box at its ends is in the way; then on the other
-    side, or further back.
+    On the side that the arrow comes from, unless another label or a box is in the way; then on the other side, or
+    further back.
     """
+    boxes = [_rectangle(b, layout.boxes[b.id]) for b in picture.boxes]
     taken: list[tuple[float, float, float, float]] = []
     found: dict[int, tuple[float, float, str]] = {}
     for number, (points, _) in sorted(layout.arrows.items()):
-        arrow = picture.arrows[number]
-        if not arrow.label:
+        label = picture.arrows[number].label
+        if not label:
             continue
-        w = width(arrow.label, LABEL)
-        ends = [_rectangle(b, layout.boxes[b.id]) for b in (arrow.tail, arrow.head)]
-        from_left = points[-4][0] < points[-1][0] - 1
-        places = [(back, left) for back in (13, 22, 33, 46) for left in (from_left, not from_left)]
-        for back, left in [*places, places[0]]:  # the first one if all are taken
-            x, y = _before_end(points, back)
-            x = x - 4 if left else x + 4
-            area = (x - w if left else x, y - 0.6 * LABEL, x if left else x + w, y + 0.6 * LABEL)
-            if not any(_overlap(area, other) for other in (*taken, *ends)):
+        w, (dx, dy) = width(label, LABEL), (points[-1][0] - points[-4][0], points[-1][1] - points[-4][1])
+        flat = abs(dx) > 1.5 * abs(dy)
+        first = (dy > 0) if flat else (dx > 1)
+        places = [(back, side) for back in (13, 22, 33, 46, 60) for side in (first, not first)]
+        for back, side in [*places, places[0]]:  # the first one if all are taken
+            x, y = _before_end(points, back + w / 2 if flat else back)
+            if flat:  # above or below the arrow
+                y += -7 if side else 7
+                left, anchor = x - w / 2, "middle"
+            else:  # to its left or right
+                x += -4 if side else 4
+                left, anchor = (x - w, "end") if side else (x, "start")
+            area = (left, y - 0.5 * LABEL, left + w, y + 0.5 * LABEL)
+            if not any(_overlap(area, other) for other in (*taken, *boxes)):
                 break
         taken.append(area)
-        found[number] = (x, y + 0.35 * LABEL, "end" if left else "start")
+        found[number] = (x, y + 0.35 * LABEL, anchor)
     return found
 
 
