@@ -1,5 +1,7 @@
 """Static mode through both doors: traced functions, training steps, define-then-run graphs, and what they show."""
 
+import gc
+import linecache
 import threading
 import warnings
 
@@ -245,6 +247,21 @@ def test_everything_is_on_show():
     assert "sin" in str(f.graph) and "return" in str(f.graph)
     f.graph.check()
     f.optimized.check()
+
+
+def test_generated_code_is_forgotten_with_its_program():
+    """Its text is kept for tracebacks as long as it can run, and no longer."""
+    gc.collect()
+    before = set(linecache.cache)
+    f = mg.compile(lambda x: mg.cond(x.sum() > 0, lambda x: x * 3.0, lambda x: -x, mg.sin(x) * 2.0))
+    f(data(3))
+    f(data(4))
+    made = {file for file in set(linecache.cache) - before if file.startswith("<minigraph")}
+    assert len(made) >= 4  # two versions, each with a branch that was taken
+    assert any("sin" in linecache.getline(file, i) for file in made for i in range(20))
+    del f
+    gc.collect()
+    assert not made & set(linecache.cache)
 
 
 # ------------------------------------------------------------------------------------------------ define, then run

@@ -8,6 +8,7 @@ back to the node whose line it is, and says what the dynamic mode would have sai
 from __future__ import annotations
 
 import linecache
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -89,6 +90,7 @@ class Executable:
         file = code.file = f"<minigraph {self.graph.name} {_number()}>"
         names = dict(code.names)
         linecache.cache[file] = (len(code.source), None, code.source.splitlines(True), file)
+        weakref.finalize(self, linecache.cache.pop, file, None).atexit = False  # the text goes when the program goes
         exec(compile(code.source, file, "exec"), names)
         return names["make"]
 
