@@ -24,7 +24,7 @@ from . import tree as pytree
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
 from .interrupt import held
 from .namespace import TensorFunctions, array_functions, numpy_functions, tensor_functions
-from .op import ORDINARY, Op, Operand, mode, modified
+from .op import ORDINARY, ROOT, Op, Operand, Scope, mode, modified, named_scope, scope
 from .tensor import FREED, Tensor, bind, lift
 from .variable import READ, Variable
 
@@ -91,6 +91,9 @@ def pull_back(
     """
     take, get, only_numpy = cotangents.pop, cotangents.get, backend.only_numpy
     F: Any = tensor_functions(backend.cpu) if as_graph else numpy_functions
+    if as_graph:  # the caller has entered the scope BACKWARD
+        here = scope.get()
+        scopes = {s: scope_of_gradient(s, here) for s in {n.scope for n in nodes}}
     y: Any
     values: Sequence[Any]
     found: Sequence[Any]
@@ -127,6 +130,7 @@ def pull_back(
                 node.inputs = FREED
             continue
         if as_graph:
+            scope.set(scopes[node.scope])
             y, values = node, inputs
             if not only_numpy:
                 F = tensor_functions(node.device)
@@ -161,6 +165,38 @@ def pull_back(
                 hook.after_backward(node, k, gx)
         if release:
             node.inputs = FREED
+    if as_graph:
+        scope.set(here)
+
+
+BACKWARD = ("backward", "backward")  # name and kind of the scope of what `backward` and the transforms compute
+
+
+def scope_of_gradient(forward: Scope | None, here: Scope | None) -> Scope:
+    """The scope of the gradient of a node with the scope `forward`, in a walk that starts in the scope `here`.
+
+    Below `here` comes `backward`, and below it the modules again: "backward.net.0" for a layer "net.0". So the backward
+    walk is folded by module as the forward run is. (JAX names it `transpose(jvp(net))/0`.)
+    """
+    outer, inner = steps(here), steps(forward)
+    if BACKWARD in outer:  # a rule that walks back itself, through the body of a loop: no second `backward`
+        del outer[outer.index(BACKWARD) :]
+    common = 0
+    while common < min(len(outer), len(inner)) and outer[common] == inner[common]:
+        common += 1
+    found = ROOT
+    for name, kind in (*outer, BACKWARD, *inner[common:]):
+        found = found.child(name, kind)
+    return found
+
+
+def steps(s: Scope | None) -> list[tuple[str, str]]:
+    """Name and kind of each scope from the outermost to this one."""
+    found = []
+    while s is not None and s is not ROOT:
+        found.append((s.name, s.kind))
+        s = s.parent
+    return found[::-1]
 
 
 def fit(F: Any, g: Any, like: Any) -> Any:
@@ -202,7 +238,7 @@ def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, 
         as_graph, release = tracing or create_graph, False
         recorder.mark_freed(nodes, freed, keep=retain_graph or create_graph)
     if as_graph:
-        with modified(grad=create_graph):
+        with modified(grad=create_graph), named_scope(*BACKWARD):
             pull_back(nodes, cotangents, as_graph=True, hooks=hooks)
             with held():  # the gradients of all leaves, or of none
                 for t in leaves:
@@ -307,7 +343,7 @@ def gradients(outputs: Sequence[Tensor], cotangents: Sequence[Any], targets: Seq
         g = c if as_graph else c.value
         collected[id(t)] = g if id(t) not in collected else collected[id(t)] + g
     if as_graph:
-        with modified(grad=differentiable):
+        with modified(grad=differentiable), named_scope(*BACKWARD):
             pull_back(nodes, collected, as_graph=True, hooks=now.hooks)
     else:
         pull_back(nodes, collected, as_graph=False, hooks=now.hooks)

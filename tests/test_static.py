@@ -249,6 +249,77 @@ def test_everything_is_on_show():
     f.optimized.check()
 
 
+def test_a_training_step_is_in_three_parts_forward_backward_and_update():
+    """Each node says so by its scope, and below it which layer it belongs to: that is what drawings fold by."""
+    _, _, step = build(0, "adam")
+    compiled = mg.compile(step)
+    compiled(data(8, 6), mg.tensor(np.zeros(8, "int64")))
+    paths = [(n.scope.path if n.scope else (), n.op.name) for n in compiled.graph.operations]
+    first = [path[0] for path, _ in paths if path]
+    assert list(dict.fromkeys(first)) == ["Sequential", "backward", "update"]
+    assert [k for k in first if k == "Sequential"] == first[: first.count("Sequential")]  # one stretch each
+    assert first[-first.count("update") :] == ["update"] * first.count("update")
+    layers = [path[1:] for path, _ in paths if path[:1] == ("backward",)]
+    assert [path for path in dict.fromkeys(layers) if path] == [("Sequential", str(k)) for k in (4, 3, 2, 1, 0)]
+    forward = {path: {s.kind} for path, s in ((n.scope.path, n.scope) for n in compiled.graph.operations if n.scope)}
+    assert forward["backward", "Sequential", "4"] == forward["Sequential", "4"] == {"Linear"}
+    assert forward["update",] == {"Adam"} and forward["backward",] == {"backward"}
+    assert (("backward", "Sequential", "4"), "matmul") in paths and (("Sequential", "4"), "linear") in paths
+
+
+def test_the_scope_of_a_gradient_starts_where_backward_is_called():
+    layer = nn.Linear(2, 1)
+
+    @mg.compile
+    def f(x):
+        with mg.named_scope("model"):
+            loss = layer(x).sum()
+            loss.backward()
+        with mg.named_scope("penalty"):
+            slope = mg.grad(mg.grad(lambda t: mg.sin(t)))(x[0, 0])
+        return loss, slope
+
+    f(data(3, 2))
+    found = list(dict.fromkeys(str(n.scope) for n in f.graph.operations))
+    assert [s for s in found if "backward" in s] == [
+        "model.backward",
+        "model.backward.Linear",
+        "penalty.backward",
+        "penalty.backward.backward",
+    ]
+
+
+def test_a_backward_walk_that_fails_leaves_no_scope_behind():
+    @mg.op
+    def broken(xp, x):
+        return x * 1
+
+    broken.defvjp(lambda F, g, y, x: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mg.compile(lambda x: mg.grad(lambda t: broken(t).sum())(x))(data(2))
+    with mg.record() as g:
+        mg.sin(data(2))
+    assert g.nodes[-1].scope is None
+
+
+def test_gradients_inside_a_loop_belong_to_the_loop():
+    cell = nn.Linear(2, 2)
+
+    @mg.compile
+    def f(x):
+        with mg.named_scope("loop"):
+            last, _ = mg.scan(lambda c, t: (mg.tanh(cell(c) + t), None), mg.zeros((2,)), x)
+        last.sum().backward()
+        return last
+
+    f(data(3, 2))
+    (node,) = [n for n in f.graph.operations if n.op.name == "scan" and n.scope.path[0] == "backward"]
+    assert str(node.scope) == "backward.loop"
+    inside = {str(n.scope) for n in node.attrs["body"].operations}
+    assert {"loop.Linear", "backward.loop", "backward.loop.Linear"} <= inside
+    assert not any("backward" in s[len("backward") :] for s in inside)
+
+
 def test_generated_code_is_forgotten_with_its_program():
     """Its text is kept for tracebacks as long as it can run, and no longer."""
     gc.collect()

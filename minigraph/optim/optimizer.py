@@ -24,7 +24,7 @@ from ..errors import ArgumentError, CheckpointError, DTypeError
 from ..graph import Graph
 from ..interrupt import held
 from ..namespace import numpy_functions, tensor_functions
-from ..op import ORDINARY, Spec, mode
+from ..op import ORDINARY, Spec, mode, named_scope
 from ..ops.common import number, several, shown
 from ..tensor import Tensor, lift
 from ..variable import Variable
@@ -208,7 +208,8 @@ class Optimizer:
         if recorder is not None and recorder.virtual:
             for group in self.groups:
                 recorder.objects[id(group)] = group
-                self._step_traced(group)
+                with named_scope("update", type(self).__name__):
+                    self._step_traced(group)
             return
         updates = [update for group in self.groups for update in self._updates(group)]
         with held():  # all groups, or none
