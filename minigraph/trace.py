@@ -649,7 +649,7 @@ class Compiled:
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
         self.chosen_passes = passes
-        self.versions: dict[Any, list[Version]] = {}
+        self.versions: dict[Any, list[Version]] = {}  # newest last; of each signature, newest first
         self.traces: list[str] = []
         self.last: Version | None = None
         self._lock = threading.RLock()
@@ -703,18 +703,16 @@ class Compiled:
     def version(self, signature: Any, args: Any, kwargs: Any) -> Version:
         grad = (mode.get() or ORDINARY).grad
         key = (signature, grad)
-        reason = ""
-        for version in self.versions.get(key, ()):
-            why = version.stale()
-            if why is None:
-                self.last = version
-                return version
-            reason = why
+        version, _ = self.find(key)
+        if version is not None:
+            return version
         with self._lock:
-            why = reason or self.explain(signature, grad, self.labels(args, kwargs))
+            version, why = self.find(key)  # another thread may have traced it meanwhile
+            if version is not None:
+                return version
+            why = why or self.explain(signature, grad, self.labels(args, kwargs))
             version = Version(self, signature, args, kwargs)
-            self.versions.setdefault(key, []).insert(0, version)
-            del self.versions[key][8:]
+            self.versions[key] = [version, *self.versions.pop(key, ())][:8]
             self.traces.append(why)
             self.last = version
             if len(self.traces) in (8, 32, 128):
@@ -726,12 +724,24 @@ class Compiled:
                 )
             return version
 
+    def find(self, key: Any) -> tuple[Version | None, str]:
+        """The version to use for this key; or None, and why the newest there is must not be used (if there is one)."""
+        reason = ""
+        for version in self.versions.get(key, ()):
+            why = version.stale()
+            if why is None:
+                self.last = version
+                return version, ""
+            reason = reason or why
+        return None, reason
+
     def explain(self, signature: Any, grad: bool, labels: Sequence[str]) -> str:
-        """Why there is no version for this signature, compared with the nearest one."""
+        """Why there is no version for this signature, compared with the nearest one; of several, with the newest."""
         if not self.versions:
             return "it had not been called before"
         best = None
-        for old, old_grad in sorted(self.versions, key=lambda key: key[0][0] != signature[0]):  # same structure first
+        newest = reversed(self.versions)
+        for old, old_grad in sorted(newest, key=lambda key: key[0][0] != signature[0]):  # same structure first
             if old[0] != signature[0]:
                 reasons = [f"the structure of the arguments: {pytree.explain_difference(old[0], signature[0])}"]
             else:

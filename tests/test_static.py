@@ -3,6 +3,7 @@
 import gc
 import linecache
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -224,6 +225,46 @@ def test_a_retrace_says_why():
         for n in range(10, 20):
             f(data(4), n=n)
     assert any("traced 8 times" in str(w.message) for w in caught)
+
+
+def test_a_retrace_is_explained_by_the_newest_version_that_is_as_near():
+    f = mg.compile(lambda x: x * 2)
+    for n in (3, 4, 5):
+        f(data(n))
+    assert f.traces[2] == "argument x: float32[4] became float32[5]"
+    scale = 1.0
+    g = mg.compile(lambda x: x * scale)
+    g(data(3))
+    scale = 2.0
+    g(data(3))
+    scale = 3.0
+    g(data(3))
+    assert g.traces[2] == "scale changed from 2.0 to 3.0"
+    scale = 4.0
+    g(data(4))
+    scale = 5.0
+    g(data(3))  # the version for three elements is now newer than the one for four
+    g(data(5))
+    assert g.traces[-1] == "argument x: float32[3] became float32[5]"
+
+
+def test_threads_that_meet_at_a_first_call_trace_once():
+    @mg.compile
+    def f(x):
+        time.sleep(0.05)  # long enough for the others to arrive
+        return x * 2.0
+
+    results = []
+
+    def work():
+        results.append(f(data(3)).numpy().tolist())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(f.traces) == 1 and all(r == results[0] for r in results) and len(results) == 4
 
 
 def test_everything_is_on_show():
