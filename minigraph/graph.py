@@ -61,32 +61,57 @@ class Graph:
         self.changes = tuple(changes)
         self._users: dict[int, tuple[Tensor, ...]] | None = None
         self._programs: dict[Any, Any] = {}
+        self._recorded: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor of the run, and the node for it
         self._recorder: Any = None
         self._token: Token[Mode | None] | None = None
 
+    def become(self, built: Graph) -> None:
+        """Take over the contents of a graph that was built for this one (which is empty so far)."""
+        self.nodes, self.inputs, self.outputs = built.nodes, built.inputs, built.outputs
+        self.reads, self.assigns, self._recorded = built.reads, built.assigns, built._recorded
+
     # ------------------------------------------------------------------------------------------------- structure
+    def node(self, tensor: Tensor) -> Tensor:
+        """The node that stands for a tensor of the run that was recorded; a node of the graph is returned as it is.
+
+        Raises:
+            ArgumentError: the tensor is not part of this graph.
+
+        >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+        >>> with mg.record() as g:
+        ...     y = x * x
+        ...     loss = y.sum()
+        >>> loss.backward()  # frees the history of `loss`, and leaves the recording as it is
+        >>> [n.op.name for n in g.users(y)], g.node(loss) is g.outputs[0]
+        (['sum'], True)
+        """
+        _, found = self._recorded.get(id(tensor), (None, tensor))
+        if not any(found is n for n in self.nodes):
+            raise ArgumentError(f"{self.name}: a tensor is not part of this graph", actual=repr(tensor))
+        return found
+
     def users(self, node: Tensor) -> tuple[Tensor, ...]:
-        """The operations that take `node` as an input, in order."""
+        """The operations that take `node` (or the node that stands for this tensor) as an input, in order."""
         if self._users is None:
             found: dict[int, list[Tensor]] = {}
             for n in self.nodes:
                 for key in dict.fromkeys(map(id, n.inputs)):
                     found.setdefault(key, []).append(n)
             self._users = {key: tuple(users) for key, users in found.items()}
+        _, node = self._recorded.get(id(node), (None, node))
         return self._users.get(id(node), ())
 
     @property
     def operations(self) -> tuple[Tensor, ...]:
         """The nodes that compute something: all but inputs, readings and constants."""
         given = {id(n) for n in self.inputs}
-        return tuple(
-            n for n in self.nodes if n.inputs or (n.op is not None and n.op not in (READ, INPUT) and id(n) not in given)
-        )
+        return tuple(n for n in self.nodes if n.op not in (None, READ, INPUT) and id(n) not in given)
 
     @property
     def constants(self) -> tuple[Tensor, ...]:
         """The nodes whose value is part of the graph."""
-        return tuple(n for n in self.nodes if n.op is None)
+        given = {id(n) for n in self.inputs}
+        return tuple(n for n in self.nodes if n.op is None and id(n) not in given)
 
     def roots(self) -> list[Tensor]:
         """What has to be computed: outputs and assigned values."""
@@ -191,11 +216,7 @@ class Graph:
                 f"{self.name}.run: the graph is still being built", remedy="call run after the `with` block"
             )
         single = isinstance(outputs, Tensor)
-        wanted = (outputs,) if single else self.outputs if outputs is None else tuple(outputs)
-        known = {id(n) for n in self.nodes}
-        for t in wanted:
-            if id(t) not in known:
-                raise ArgumentError(f"{self.name}.run: an output is not part of this graph", actual=repr(t))
+        wanted = self.outputs if outputs is None else tuple(map(self.node, (outputs,) if single else outputs))
         key = tuple(map(id, wanted))
         if key not in self._programs:
             chosen = Graph(self.nodes, self.inputs, wanted, reads=self.reads, assigns=self.assigns, name=self.name)
@@ -226,11 +247,11 @@ class Graph:
 
     # -------------------------------------------------------------------------------------------------- building
     def __enter__(self) -> Graph:
-        from .trace import Trace
+        from .trace import Definition
 
         if self.nodes:
             raise GraphError("a graph is built once", remedy="with mg.Graph() as g: ...   makes a new one")
-        self._recorder = Trace(self.name)
+        self._recorder = Definition(self.name)
         now = mode.get() or ORDINARY
         self._token = mode.set(Mode(recorder=self._recorder, hooks=now.hooks, sites=True))
         return self
@@ -240,12 +261,7 @@ class Graph:
         mode.reset(self._token)
         trace, self._recorder = self._recorder, None
         if kind is None:
-            used = {id(x) for n in trace.nodes for x in n.inputs} | {
-                id(t) for t in trace.assigns.values() if t is not None
-            }
-            built = trace.graph([n for n in trace.nodes if id(n) not in used])
-            self.nodes, self.inputs, self.outputs = built.nodes, built.inputs, built.outputs
-            self.reads, self.assigns = built.reads, built.assigns
+            self.become(trace.graph(trace.unused()))
 
     # --------------------------------------------------------------------------------------------------- showing
     def signature(self) -> str:

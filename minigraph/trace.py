@@ -36,7 +36,7 @@ from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
 from .interrupt import held
 from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
-from .tensor import Tensor, lift, sequence
+from .tensor import FREED, Tensor, lift, sequence, tensor
 from .variable import INPUT, READ, Gradient, Variable, leaf
 
 __all__ = ["Compiled", "compile", "record"]
@@ -49,18 +49,20 @@ class Recorder:
     """Who collects the nodes that `bind` makes.
 
     `symbolic`: symbolic operands are allowed (a trace). `virtual`: variables are read from and assigned in the
-    recorder, not in the world.
+    recorder, not in the world. `shares_nodes`: the graph may consist of the very nodes that were collected.
     """
 
     symbolic = False
     virtual = False
+    shares_nodes = True
 
     def __init__(self, name: str = "graph"):
         self.name = name
         self.nodes: list[Tensor] = []
         self.reads: dict[Any, Tensor | None] = {}  # None: a gradient that is not there
         self.assigns: dict[Any, Tensor | None] = {}
-        self.used_up: set[int] = set()
+        self.stored: dict[tuple[int, int], Tensor] = {}  # all that was assigned, by variable and value
+        self.used_up: dict[int, Tensor] = {}
         self.start = sequence()
 
     def add(self, node: Tensor) -> None:
@@ -68,16 +70,21 @@ class Recorder:
 
     def assign(self, cell: Any, t: Tensor | None) -> None:
         self.assigns[cell] = t
+        if t is not None:
+            self.stored[id(cell), id(t.value)] = t
+
+    def assigned(self, x: Tensor) -> Tensor | None:
+        """If `x` reads a variable that was assigned in the meantime: the tensor that was assigned."""
+        return None
 
     def mark_freed(self, nodes: Iterable[Tensor], error: Callable[[Tensor], Exception], *, keep: bool) -> None:
         """Backward went through `nodes`: a second one is an error, as it is when nobody records."""
-        ids = []
-        for n in nodes:
-            if id(n) in self.used_up:
+        found = {id(n): n for n in nodes}
+        for key, n in found.items():
+            if key in self.used_up:
                 raise error(n)
-            ids.append(id(n))
         if not keep:
-            self.used_up.update(ids)
+            self.used_up.update(found)
 
     def graph(
         self,
@@ -93,25 +100,30 @@ class Recorder:
         swapped: dict[int, Tensor] = {}
         order: list[Tensor] = []
         own = {id(n) for n in self.nodes}
+        start = list(inputs or getattr(self, "inputs", ()))
+        reads = {cell: t for cell, t in self.reads.items() if t is not None}
+        given = {id(t) for t in (*start, *reads.values())}
 
         def settle(x: Tensor) -> Tensor:
+            """The node of the new graph that stands for `x`, which an operation of the graph uses."""
             key = id(x)
-            if key in swapped:
+            if key in own or key in swapped:
                 return swapped[key]
-            if x.op in (INPUT, READ) and x.seq > self.start:
+            if key in given:
                 new = x
+            elif (assigned := self.assigned(x)) is not None:
+                new = swapped[key] = settle(assigned)
+                return new
             elif x.is_symbolic:
                 if captured is None:
                     raise TraceError(
                         "a symbolic tensor of another trace is used in this one",
                         actual=repr(x),
-                        remedy="pass it as an argument",
+                        remedy="pass it as an argument, or return it from the function that made it",
                         site=x.site,
                     )
                 new = leaf(INPUT, x.value, {"name": x.name}, x.requires_grad, x.name)
                 captured.append((x, new))
-            elif x.op is READ and not self.symbolic:
-                new = x
             else:
                 new = x if x.op is None else Tensor(x.value, name=x.name)
             if not new.inputs and new.op is not INPUT:
@@ -120,20 +132,16 @@ class Recorder:
             return new
 
         for n in self.nodes:
-            operands = [swapped[id(x)] if id(x) in own else settle(x) for x in n.inputs]
-            same = all(a is b for a, b in zip(operands, n.inputs, strict=True))
+            operands = [settle(x) for x in n.inputs]
+            same = self.shares_nodes and all(a is b for a, b in zip(operands, n.inputs, strict=True))
             swapped[id(n)] = n if same else copy_node(n, operands)
             order.append(swapped[id(n)])
-        ends = [settle(t) if id(t) not in own else swapped[id(t)] for t in outputs]
-        assigns = {
-            cell: None if t is None else swapped[id(t)] if id(t) in own else settle(t)
-            for cell, t in self.assigns.items()
-        }
-        start = [*(inputs or getattr(self, "inputs", ())), *[t for _, t in captured or ()]]
-        reads = {cell: t for cell, t in self.reads.items() if t is not None}
+        ends = [settle(t) for t in outputs]
+        assigns = {cell: None if t is None else settle(t) for cell, t in self.assigns.items()}
+        start += [t for _, t in captured or ()]
         first = [*start, *reads.values()]
         early = {id(t) for t in first}
-        return Graph(
+        graph = Graph(
             [*first, *[n for n in order if id(n) not in early]],
             start,
             ends,
@@ -141,6 +149,15 @@ class Recorder:
             assigns=assigns,
             name=self.name,
         )
+        if not self.shares_nodes:
+            graph._recorded = {id(n): (n, swapped[id(n)]) for n in self.nodes}
+        return graph
+
+    def unused(self) -> list[Tensor]:
+        """The results that nothing uses: the outputs of a graph whose outputs nobody named."""
+        used = {id(x) for n in self.nodes for x in n.inputs}
+        used |= {id(t) for t in self.stored.values()}
+        return [n for n in self.nodes if id(n) not in used]
 
 
 class Trace(Recorder):
@@ -179,6 +196,10 @@ class Trace(Recorder):
                 self.reads[cell] = leaf(READ, spec, part, grad, cell.name)
         return self.reads[cell]
 
+    def given(self) -> list[Tensor]:
+        """All inputs: the arguments, then the arrays from outside."""
+        return [*self.inputs, *[t for _, t in self.arrays.values()]]
+
     def capture_array(self, array: np.ndarray) -> Tensor:
         """An input for a NumPy array that the function finds: it is read anew at each call, as in dynamic mode."""
         if id(array) not in self.arrays:
@@ -201,11 +222,53 @@ class Trace(Recorder):
         return tuple(astype(x, dtype) if id(x) in self.weak else x for x in inputs)
 
 
+class Definition(Trace):
+    """The recorder of `with mg.Graph()`."""
+
+    def capture_array(self, array: np.ndarray) -> Tensor:
+        """A constant: a graph that is defined by hand is not called with the arrays that were around."""
+        return tensor(array)
+
+
+class Recording(Recorder):
+    """The recorder of a dynamic run.
+
+    Its graph has nodes of its own: `backward()` frees the history of a run by cutting nodes from their inputs, and what
+    was recorded is to stay.
+    """
+
+    shares_nodes = False
+
+    def add(self, node: Tensor) -> None:
+        for x in node.inputs:
+            if x.op is READ and (cell := x.attrs["variable"])._tensor is x and cell not in self.assigns:
+                self.reads.setdefault(cell, x)
+        super().add(node)
+
+    def assigned(self, x: Tensor) -> Tensor | None:
+        return self.stored.get((id(x.attrs["variable"]), id(x.value))) if x.op is READ else None
+
+    def absorb(self, inner: Recording) -> None:
+        """Go on after a recording inside this one."""
+        for cell, t in inner.reads.items():
+            if cell not in self.assigns:
+                self.reads.setdefault(cell, t)
+        self.nodes += inner.nodes
+        self.assigns |= inner.assigns
+        self.stored |= inner.stored
+
+    def release(self) -> None:
+        """Free what `backward()` went through while it was recorded, as it does when nobody records."""
+        for n in self.used_up.values():
+            n.inputs = FREED
+
+
 class record:
     """Record a dynamic run: a context manager that gives the graph of everything computed inside.
 
-    Unlike the history that gradients need, a recording holds every operation and keeps its nodes readable after
-    `backward()`. It holds all values, too, so record what you want to look at, not a training run.
+    Unlike the history that gradients need, a recording holds every operation, and holds it after `backward()`, too. It
+    holds all values, so record what you want to look at, not a training run. Its nodes are its own, with the values of
+    your tensors; `graph.node(tensor)` finds the one that stands for a tensor.
 
     >>> with mg.record() as g:
     ...     y = mg.tensor([1.0, 2.0]) * 3.0
@@ -219,21 +282,24 @@ class record:
         self.target = Graph(name=name)
 
     def __enter__(self) -> Graph:
-        self.recorder = Recorder(self.target.name)
         now = mode.get() or ORDINARY
-        if now.recorder is not None and now.recorder.symbolic:
-            raise TraceError("mg.record inside a compiled function", remedy="look at compiled.graph instead")
+        self.outer = now.recorder
+        self.recorder = Recording(self.target.name)
+        if isinstance(self.outer, Recording):
+            self.recorder.used_up = self.outer.used_up
+        elif self.outer is not None:
+            where = "compiled" if self.outer.symbolic else "checkpointed"
+            raise TraceError(f"mg.record inside a {where} function", remedy="record outside, or look at compiled.graph")
         self.token: Token[Any] = mode.set(replace(now, recorder=self.recorder, sites=True))
         return self.target
 
     def __exit__(self, *exc: object) -> None:
         mode.reset(self.token)
-        r = self.recorder
-        used = {id(x) for n in r.nodes for x in n.inputs}
-        built = r.graph([n for n in r.nodes if id(n) not in used])
-        g = self.target
-        g.nodes, g.inputs, g.outputs, g.assigns = built.nodes, built.inputs, built.outputs, built.assigns
-        g.reads = {n.attrs["variable"]: n for n in g.nodes if n.op is READ and "variable" in n.attrs}
+        self.target.become(self.recorder.graph(self.recorder.unused()))
+        if isinstance(self.outer, Recording):
+            self.outer.absorb(self.recorder)
+        else:
+            self.recorder.release()
 
 
 def trace(
@@ -551,7 +617,7 @@ class Version:
         except TraceError:
             raise
         except Exception as error:
-            error.partial_graph = recorder.graph([])  # type: ignore[attr-defined]  # to draw what was built so far
+            error.partial_graph = recorder.graph([], recorder.given())  # type: ignore[attr-defined]  # to be drawn
             raise
         finally:
             mode.reset(token)
@@ -567,9 +633,8 @@ class Version:
             else:
                 self.template.append(("static", t))
         self.differentiable = [t.requires_grad and id(t) not in recorder.used_up for t in outputs]
-        arrays = list(recorder.arrays.values())
-        graph = recorder.graph(outputs, [*recorder.inputs, *[t for _, t in arrays]])
-        self.arrays = [array for array, _ in arrays]
+        graph = recorder.graph(outputs, recorder.given())
+        self.arrays = [array for array, _ in recorder.arrays.values()]
         self.program = Program(graph, compiled.chosen_passes)
         self.guards = before + [g for m in recorder.objects.values() for g in attribute_guards(type(m).__name__, m)]
         self.guards += [absence_guard(v, t is None) for v, t in recorder.reads.items() if isinstance(v, Gradient)]

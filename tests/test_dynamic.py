@@ -138,11 +138,99 @@ def test_a_recording_holds_everything_and_survives_backward():
         with pytest.raises(mg.errors.GraphError, match="freed"):
             loss.backward()
     assert [n.op.name for n in g.operations] == ["sin", "multiply", "sum"]
-    assert (
-        unused in g.outputs and g.nodes[-1].site.function == "test_a_recording_holds_everything_and_survives_backward"
-    )
+    assert [g.node(t) for t in (unused, loss)] == list(g.outputs)
+    assert g.nodes[-1].site.function == "test_a_recording_holds_everything_and_survives_backward"
     assert "multiply" in str(g) and not any(n.is_symbolic for n in g.nodes)
     assert float(g.replay([])[1].item()) == 5.0
+
+
+def test_a_recording_survives_a_backward_after_it():
+    w = mg.Variable([1.0, 2.0], requires_grad=True, name="w")
+    with mg.record() as g:
+        y = w * w
+        loss = y.sum()
+    program, arrows = str(g), g.to_dot().count("->")
+    loss.backward()
+    assert repr(loss.inputs) == repr(y.inputs) == "<freed>"  # the run is freed as ever
+    assert str(g) == program and g.to_dot().count("->") == arrows
+    assert [n.op.name for n in g.users(y)] == [n.op.name for n in g.users(g.node(y))] == ["sum"]
+    assert g.users(g.reads[w]) == (g.node(y),) and g.node(y).inputs == (g.reads[w], g.reads[w])
+    g.check()
+    w.assign(mg.tensor([3.0, 4.0]))
+    assert g().item() == 25.0 and g.run(outputs=y).tolist() == [9.0, 16.0]
+    with pytest.raises(mg.errors.ArgumentError, match="not part of this graph"):
+        g.node(mg.sin(w))
+
+
+def test_backward_goes_once_through_what_was_recorded():
+    x = mg.tensor(3.0, requires_grad=True)
+    with mg.record():
+        inside = x * x
+        inside.backward()
+    before = x * x
+    with mg.record():
+        before.backward()
+    with mg.record():
+        outer = x * x
+        outer.backward()
+        with mg.record(), pytest.raises(mg.errors.GraphError, match="freed"):
+            outer.backward()
+    kept = x * x
+    with mg.record():
+        kept.backward(retain_graph=True)
+    kept.backward()
+    for loss in (inside, before, outer, kept):
+        with pytest.raises(mg.errors.GraphError, match="freed"):
+            loss.backward()
+    assert x.grad.item() == 5 * 6.0
+
+
+def test_a_recording_inside_a_recording():
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    with mg.record() as outer:
+        y = x * 2.0
+        with mg.record() as inner:
+            z = mg.sin(y)
+        z.backward()
+        _ = mg.exp(z)
+    assert [n.op.name for n in inner.operations] == ["sin"]
+    assert [n.op.name for n in outer.operations] == ["multiply", "sin", "exp"]
+    assert outer.users(y) == (outer.node(z),) and outer.users(z) == outer.outputs
+
+
+def test_a_recording_knows_what_became_of_a_variable():
+    """A variable is read once; what is read after an assignment is what was assigned."""
+    w, v = mg.Variable([1.0, 2.0], name="w"), mg.Variable(0.0, name="v")
+    old = v.read()
+    v.assign(5.0)
+    with mg.record() as g:
+        y = w * 2.0
+        w.assign(y + 1.0)
+        z = w * w
+        w.assign(z - old)
+        v.assign(7.0)
+        u = v + 1.0
+    assert list(g.reads) == [w] and set(g.assigns) == {w, v}
+    assert [g.node(u)] == list(g.outputs)  # what is only assigned is not a result
+    assert [x.op.name for x in g.node(z).inputs] == ["add", "add"]
+    assert g.node(u).inputs[0].value == 7.0 and g.node(z) is g.assigns[w].inputs[0]
+    assert g.assigns[w].inputs[1].value == 0.0  # read before it was assigned: the old value, for ever
+    g.check()
+    w.assign(mg.tensor([1.0, 2.0]))
+    v.assign(1.0)
+    assert g().item() == 8.0 and w.tolist() == [9.0, 25.0] and v.item() == 7.0
+
+
+def test_a_recording_is_not_made_inside_a_checkpoint():
+    """It would hide from the checkpoint which tensors are used, and their gradients would be lost."""
+    w = mg.tensor(2.0, requires_grad=True)
+
+    def f(x):
+        with mg.record():
+            return x * w
+
+    with pytest.raises(mg.errors.TraceError, match=r"mg.record inside a checkpointed function(.|\n)*record outside"):
+        mg.checkpoint(f)(mg.tensor(1.0))
 
 
 def test_anomalies_of_python_integers_are_reported():

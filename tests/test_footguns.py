@@ -75,6 +75,31 @@ def test_a_symbolic_tensor_that_leaves_the_trace():
     refused(lambda x: x + box.content, x, match="another trace")
 
 
+def test_a_symbolic_tensor_that_leaves_a_branch():
+    box, w = Box(), mg.Variable([1.0, 1.0])
+    for leak in (lambda t: t, lambda t: t * 1.0, lambda t: w.read()):
+
+        def f(x, leak=leak):
+            def branch(t):
+                box.content = leak(t)
+                return t * 2.0
+
+            return mg.cond(x.sum() > 0, branch, lambda t: t, x) + box.content
+
+        refused(f, x, match="another trace")
+
+
+def test_a_failed_trace_with_an_array_shows_what_was_built():
+    a = np.ones(2, "float32")
+
+    def f(x):
+        return (x + a) @ mg.ones((5, 5))
+
+    with pytest.raises(mg.errors.ShapeError) as info:
+        mg.compile(f)(x)
+    assert [n.op.name for n in info.value.partial_graph.operations] == ["add"]
+
+
 def test_a_list_that_is_appended_to():
     losses = []
     refused(

@@ -408,6 +408,36 @@ def test_a_defined_graph_can_hold_gradients():
     np.testing.assert_allclose(g.run({x: np.array([1.0, 2.0, 3.0], "float32")}, dx).numpy(), [3.0, 12.0, 27.0])
 
 
+def test_what_is_only_assigned_is_not_an_output():
+    w = mg.Variable(1.0, name="w")
+    with mg.Graph() as g:
+        x = mg.placeholder((), name="x")
+        w.assign(x * 2.0)
+        w.assign(w + 1.0)
+        y = -x
+    assert g.outputs == (y,) and g.run({"x": 3.0}).item() == -3.0 and w.item() == 7.0
+
+
+def test_a_numpy_array_in_a_defined_graph_is_a_constant():
+    a = np.ones(2, "float32")
+    with mg.Graph() as g:
+        mg.placeholder((2,), name="x") + a
+    a[:] = 100
+    assert g.run({"x": np.array([1.0, 2.0], "float32")}).tolist() == [2.0, 3.0]
+
+
+def test_operations_and_constants_of_a_part_of_a_graph():
+    """An input of a part may have a history outside of it, or be a constant elsewhere; in the part it is an input."""
+    with mg.Graph() as g:
+        x = mg.placeholder((), name="x")
+        two = mg.tensor(2.0)
+        y = mg.sin(x)
+        z = y * two
+    part = mg.Graph([y, two, z], [y, two], [z])
+    assert g.operations == (y, z) and part.operations == (z,) and g.constants == (two,) and part.constants == ()
+    assert part(mg.tensor(3.0), mg.tensor(4.0)).item() == 12.0
+
+
 def test_a_placeholder_needs_a_graph():
     with pytest.raises(GraphError, match="no graph is being built"):
         mg.placeholder((2,))
