@@ -14,11 +14,9 @@ random numbers from NumPy, is refused: that would happen once and never again.
 
 from __future__ import annotations
 
-import dis
 import functools
-import random
+import inspect
 import re
-import sys
 import threading
 import types
 import warnings
@@ -34,6 +32,7 @@ from . import tree as pytree
 from .compiler import Executable, Step, default_passes, optimize
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
+from .guards import Guard, attribute_guards, guards_of, random_states, shown, snapshot, unchanged
 from .interrupt import held
 from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
 from .tensor import FREED, Tensor, lift, sequence, tensor
@@ -332,176 +331,12 @@ def trace(
     return graph, structure, captured
 
 
-# ---------------------------------------------------------------------------------------------------------- guards
-
-
-class Guard(NamedTuple):
-    """A value that the trace has used without seeing it: how to get it again, and what it was."""
-
-    description: str
-    get: Callable[[], Any]
-    value: Any
-
-
-PLAIN = (bool, int, float, str, type(None))
-MISSING = type("Missing", (), {"__repr__": lambda self: "nothing"})()
-
-
-def snapshot(value: Any) -> Any:
-    """What to remember of a value in order to notice a change; MISSING when nothing is.
-
-    Numbers and strings, alone or in small containers, and which tensor it is.
-    """
-    kind = type(value)
-    if kind in PLAIN:
-        return (kind, value)
-    if kind is Tensor:
-        return value  # immutable: the name must still stand for the same one
-    if kind in (list, tuple) and len(value) <= 64 and all(type(v) in PLAIN for v in value):
-        return (kind, tuple(value))
-    if kind is dict and len(value) <= 64 and all(type(v) in PLAIN for v in value.values()):
-        return (kind, tuple(value.items()))
-    return MISSING
-
-
-def unchanged(old: Any, new: Any) -> bool:
-    if type(old) is Tensor or type(new) is Tensor:
-        return old is new
-    return old == new or (old != old and new != new)
-
-
-def shown(remembered: Any) -> str:
-    """A remembered value, for a sentence."""
-    if remembered is MISSING:
-        return "something else"
-    if type(remembered) is tuple:
-        kind, value = remembered
-        remembered = dict(value) if kind is dict else kind(value) if kind in (list, tuple) else value
-    text = repr(remembered)
-    return text if len(text) < 50 else text[:47] + "..."
-
-
-def found_values(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
-    """What a function finds outside its arguments, each with the way to get it again.
-
-    Closure cells and global variables that its code names, also in the user's functions that it calls by name.
-    """
-    found: list[tuple[str, Callable[[], Any]]] = []
-    seen: set[int] = set()
-    todo: list[Any] = [fn]
-    while todo:
-        f = todo.pop()
-        if isinstance(f, functools.partial):
-            todo.append(f.func)
-            continue
-        if isinstance(f, types.MethodType):
-            found.append(("self", functools.partial(getattr, f, "__self__")))
-            f = f.__func__
-        f = getattr(f, "__wrapped__", f)
-        if isinstance(f, Compiled):
-            f = f.fn
-        code = getattr(f, "__code__", None)
-        if code is None or id(f) in seen or not ours_to_watch(f):
-            continue
-        seen.add(id(f))
-        for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-
-            def content(cell: Any = cell) -> Any:
-                try:
-                    return cell.cell_contents
-                except ValueError:
-                    return MISSING
-
-            found.append((name, content))
-        for name in global_names(code):
-            if name in f.__globals__:
-                found.append((f"global {name}", functools.partial(f.__globals__.get, name, MISSING)))
-        for _, get in found:
-            value = get()
-            if isinstance(value, types.FunctionType | types.MethodType | functools.partial) and id(value) not in seen:
-                todo.append(value)
-    return found
-
-
-def global_names(code: types.CodeType) -> list[str]:
-    """The global variables that a function's code, and the functions defined inside it, look up."""
-    names = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += global_names(constant)
-    return list(dict.fromkeys(names))
-
-
-def ours_to_watch(f: Callable) -> bool:
-    """Only the user's own functions are searched: not minigraph's, not installed libraries'."""
-    module = getattr(f, "__module__", "") or ""
-    if module.split(".")[0] in ("minigraph", "numpy"):
-        return False
-    file = getattr(getattr(f, "__code__", None), "co_filename", "")
-    return "site-packages" not in file and not file.startswith(sys.base_prefix + "/lib/python")
-
-
-def guard(description: str, get: Callable[[], Any], old: Any) -> Guard:
-    """A guard for what `get()` gives, whose snapshot was `old`."""
-    return Guard(description, lambda: snapshot(get()), old)
+# -------------------------------------------------------------------------------------------------------- compile
 
 
 def absence_guard(cell: Gradient, absent: bool) -> Guard:
     """A guard for whether a variable has a gradient."""
-    return guard(f"whether {cell.name} is None", lambda: cell._tensor is None, snapshot(absent))
-
-
-def attribute_guard(description: str, owner: Any, key: str, old: Any) -> Guard:
-    """A guard for a plain attribute of an object."""
-    return Guard(f"{description}.{key}", lambda: snapshot(owner.__dict__.get(key, MISSING)), old)
-
-
-def attribute_guards(description: str, owner: Any) -> list[Guard]:
-    """Guards for the plain attributes of an object."""
-    guards = []
-    own_business = getattr(type(owner), "_not_watched", ())
-    for key, value in list(getattr(owner, "__dict__", {}).items()):
-        old = snapshot(value)
-        if key not in own_business and old is not MISSING and type(old) is not Tensor:
-            guards.append(attribute_guard(description, owner, key, old))
-    return guards
-
-
-def guards_of(fn: Callable) -> list[Guard]:
-    """Guards for everything a function finds outside its arguments."""
-    guards: list[Guard] = []
-    objects: set[int] = set()
-    unwatched = (type, types.FunctionType, types.ModuleType, Operand, Compiled)
-    for description, get in found_values(fn):
-        value = get()
-        old = snapshot(value)
-        if old is not MISSING:
-            guards.append(guard(description, get, old))
-        elif hasattr(value, "__dict__") and not isinstance(value, unwatched) and id(value) not in objects:
-            objects.add(id(value))
-            guards += attribute_guards(description.removeprefix("global "), value)
-    return guards
-
-
-def random_states(fn: Callable) -> list[tuple[str, Callable[[], Any]]]:
-    """NumPy's and Python's random states that `fn` could draw from."""
-    states: list[tuple[str, Callable[[], Any]]] = [
-        ("np.random", lambda: repr(np.random.get_state(legacy=False)["state"])),  # noqa: NPY002 - it is being watched
-        ("random", lambda: hash(random.getstate())),
-    ]
-    for description, get in found_values(fn):
-        value = get()
-        if isinstance(value, np.random.Generator):
-            states.append((description, generator_state(value)))
-    return states
-
-
-def generator_state(generator: np.random.Generator) -> Callable[[], str]:
-    """How to get the state of a NumPy generator."""
-    return lambda: repr(generator.bit_generator.state)
-
-
-# -------------------------------------------------------------------------------------------------------- compile
+    return Guard(f"whether {cell.name} is None", lambda: cell._tensor is None, absent)
 
 
 class Argument(NamedTuple):
@@ -595,6 +430,9 @@ class Version:
         fn = compiled.fn
         self.signature = signature
         before = guards_of(fn)
+        for label, x, a in zip(compiled.labels(args, kwargs), leaves, signature[1], strict=True):
+            if a.kind == "static":
+                before |= attribute_guards(label, x)
         states = [(name, get, get()) for name, get in random_states(fn)]
         recorder = Trace(compiled.name)
         symbols, self.slots = [], []
@@ -621,7 +459,7 @@ class Version:
             raise
         finally:
             mode.reset(token)
-        self.refuse_side_effects(compiled, before, states)
+        self.refuse_side_effects(compiled, before.values(), states)
         out, self.out_structure = pytree.flatten(result)
         outputs: list[Tensor] = []
         self.template: list[Any] = []  # for each leaf of the result: ("tensor" | "float", index) or ("static", value)
@@ -636,13 +474,15 @@ class Version:
         graph = recorder.graph(outputs, recorder.given())
         self.arrays = [array for array, _ in recorder.arrays.values()]
         self.program = Program(graph, compiled.chosen_passes)
-        self.guards = before + [g for m in recorder.objects.values() for g in attribute_guards(type(m).__name__, m)]
+        for m in recorder.objects.values():
+            before |= attribute_guards(type(m).__name__, m) | guards_of(m)
+        self.guards = list(before.values())
         self.guards += [absence_guard(v, t is None) for v, t in recorder.reads.items() if isinstance(v, Gradient)]
         self.captured = [n for n in graph.constants if n.seq < recorder.start and not (n.attrs and "weak" in n.attrs)]
         self.keep_alive = leaves  # static arguments are recognised by identity
 
     @staticmethod
-    def refuse_side_effects(compiled: Compiled, before: Sequence[Guard], states: Sequence[Any]) -> None:
+    def refuse_side_effects(compiled: Compiled, before: Iterable[Guard], states: Sequence[Any]) -> None:
         for g in before:
             new = g.get()
             if not unchanged(g.value, new):
@@ -650,7 +490,7 @@ class Version:
                     f"{compiled.name}: the function changes {g.description} while it is traced, "
                     "which would happen only once",
                     expected="no assignment to Python values from inside a compiled function",
-                    actual=f"{shown(g.value)} became {shown(new)}",
+                    actual=f"{shown(g.value)} became {shown(snapshot(new))}",
                     remedy="return the value, or keep it in a mg.Variable and use .assign",
                 )
         for name, get, old in states:
@@ -666,14 +506,14 @@ class Version:
         for description, get, value in self.guards:
             new = get()
             if new is not value and not unchanged(value, new):
-                return f"{description} changed from {shown(value)} to {shown(new)}"
+                return f"{description} changed from {shown(value)} to {shown(snapshot(new))}"
         return None
 
     def run(self, arrays: list[Any], tensors: list[Any]) -> Any:
         program = self.program
         inputs = [arrays[i] for i in self.slots] + self.arrays
         now = mode.get() or ORDINARY
-        if any(self.differentiable) and now.grad:
+        if now.recorder is not None or (any(self.differentiable) and now.grad):
             results = self.run_recorded([tensors[i] for i in self.slots])
         else:
             results = [Tensor(a) for a in program.run(inputs)]
@@ -684,16 +524,25 @@ class Version:
         return pytree.unflatten(self.out_structure, filled)
 
     def run_recorded(self, tensors: list[Any]) -> list[Tensor]:
-        """Run as one operation of the dynamic graph, so that gradients flow through the compiled function."""
+        """Run as one operation of the dynamic graph, so that gradients flow through the compiled function.
+
+        Recordings and checkpoints see this operation, too, and what it reads and assigns.
+        """
         from .ops.control import call
 
         given = [x if type(x) is Tensor else Tensor(np.asarray(x)) for x in [*tensors, *self.arrays]]
-        given += [cell._tensor for cell in self.program.cells]
+        given += [cell.read() for cell in self.program.cells]
         closed = self.program.closed()
         watched = (mode.get() or ORDINARY).hooks  # who watches sees the operations one by one
         results = closed.replay(given) if watched else call(closed, given)
         n = len(self.program.graph.outputs)
-        self.program.store([t.value for t in results[n:]])
+        if (mode.get() or ORDINARY).recorder is None:
+            self.program.store([t.value for t in results[n:]])
+        else:
+            for cell, t in zip(self.program.executable.assigned, results[n:], strict=True):
+                cell.assign(t)
+            for cell in self.program.executable.cleared:
+                cell.assign(None)
         return [
             t if d or not t.requires_grad else Tensor(t.value)
             for t, d in zip(results[:n], self.differentiable, strict=True)
@@ -875,8 +724,6 @@ class Compiled:
 
 
 def parameter_names(fn: Callable) -> list[str]:
-    import inspect
-
     try:
         return list(inspect.signature(fn).parameters)
     except (TypeError, ValueError):
@@ -914,4 +761,10 @@ def compile(
         return fn
     if not callable(fn):
         raise ArgumentError("compile: a function is expected", actual=f"{type(fn).__name__}")
+    if inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ArgumentError(
+            f"compile({fn.__name__}): a function that runs to its end is expected",
+            actual="a generator or coroutine function",
+            remedy="return a list of the results",
+        )
     return Compiled(fn, static_argnames, passes)

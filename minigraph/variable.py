@@ -190,6 +190,14 @@ class Gradient:
         g = self.variable._grad
         return g if g is None or type(g) is Tensor else Tensor(g)
 
+    def read(self) -> Tensor | None:
+        """The gradient as `variable.grad` gives it."""
+        return self.variable.grad
+
+    def assign(self, g: Tensor | None) -> None:
+        """`variable.grad = g`."""
+        self.variable.grad = g
+
     def store(self, array: Any) -> None:
         self.variable._grad = array
 

@@ -82,7 +82,7 @@ def test_the_import_prints_nothing_and_warns_of_nothing():
 LAYERS = (
     {"errors", "interrupt", "tree"},
     {"backend"},
-    {"op", "tensor", "variable", "namespace", "autodiff", "graph", "trace", "printing", "compiler", "ops"},
+    {"op", "tensor", "variable", "namespace", "autodiff", "graph", "guards", "trace", "printing", "compiler", "ops"},
     {"nn", "optim", "data", "debug", "interop", "draw"},
     {"__init__"},
 )
