@@ -65,10 +65,10 @@ def tensor_repr(t: Any) -> str:
 def _tensor_repr(t: Any) -> str:
     value = t.value
     made = [f"op={t.op.name}"] if t.op is not None and t.op not in (INPUT, READ) else []
-    name = [f"name={t.name!r}"] if t.name and not made else []
+    name = [f"name={t.name!r}"] if t.name else []
     if type(value) is tuple:
         word = "symbolic" if t.is_symbolic else "results"
-        return f"{word}({', '.join([_types(value), *made])})"
+        return f"{word}({', '.join([_types(value), *made, *name])})"
     if type(value) is Spec:
         device = [f"device='{value.device}'"] if value.device.kind != "cpu" else []
         return f"symbolic({', '.join([_types(value), *device, *made, *name])})"

@@ -13,8 +13,10 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigraph as mg
-from minigraph import draw, nn
+from minigraph import draw, nn, optim
 from minigraph.draw import dot, fold, layout, svg, words
 from minigraph.draw.picture import KINDS, Picture
 
@@ -104,7 +106,7 @@ def title(graph, node):
     if node.op is mg.OPS["read"]:
         return node.attrs["variable"].name
     if node.inputs or node.op not in (None, mg.OPS["input"]):
-        return node.op.name
+        return f"{node.name}: {node.op.name}" if node.name else node.op.name
     return node.name or words.value_text(node) or words.type_text(node)
 
 
@@ -249,6 +251,31 @@ def test_operations_say_what_differs_from_the_ordinary():
     assert "at test_draw.py" in boxes["sum"].details
     site = next(b for b in draw.picture(graph, show_sites=True).boxes if b.lines[0] == "sum").lines[-1]
     assert re.fullmatch(r"test_draw.py:\d+ in test_operations.*", site) or "…" in site
+
+
+def test_a_name_that_was_given_to_a_result_is_seen():
+    x = mg.tensor(2.0, requires_grad=True, name="x")
+    with mg.record() as graph:
+        h = mg.tanh(x)
+        h.name = "hidden"
+        y = h * h
+    assert [b.lines[0] for b in draw.picture(y).boxes] == ["x", "hidden: tanh", "multiply"]
+    assert draw.picture(y).boxes[1].details.startswith("operation hidden: tanh\n")
+    assert draw.picture(h).name == "history of hidden"
+    assert repr(h).endswith("op=tanh, name='hidden')")
+    recorded = graph.node(h)
+    recorded.name = "recorded"  # nodes of a recording are its own
+    assert faults(graph, draw.picture(graph)) == []
+    assert "recorded: tanh" in [b.lines[0] for b in draw.picture(graph).boxes]
+
+    @mg.compile
+    def f(x):
+        h = mg.tanh(x)
+        h.name = "<hidden>"
+        return mg.sin(h)
+
+    f(mg.tensor(0.5))
+    assert "&lt;hidden&gt;: tanh</text>" in draw.to_svg(f.optimized)
 
 
 def test_arrows_into_an_operation_with_several_inputs_are_named():
@@ -406,6 +433,56 @@ def test_a_variable_that_is_used_twice_is_not_folded_away():
     assert len(picture.arrows) == 4
     alone = draw.picture(recorded(nn.Linear(3, 2)), fold=0)
     assert "1 operation, 2 variables" in alone.boxes[-1].lines
+
+
+def test_a_nameless_input_of_a_folded_box_is_seen():
+    """An array of a recorded run is an input, with a name or without; numbers that the program writes down fold."""
+    data = mg.tensor(np.ones((5, 3), f32))
+    layer = nn.Linear(3, 3)
+    with mg.record() as graph, mg.named_scope("net"):
+        y = layer(data) * 2.0
+    assert [(b.kind, b.lines[0]) for b in draw.picture(graph, fold=0).boxes] == [
+        ("input", "float32[5, 3]"), ("fold", "net"),
+    ]  # fmt: skip
+    (arrow,) = [a for a in draw.picture(graph, fold=0).arrows if a.kind == "data"]
+    assert arrow.tail.lines == ("float32[5, 3]",)
+    assert "float32[5, 3] → float32[5, 3]" in draw.picture(graph, fold=0).boxes[1].lines
+    assert [b.lines[0] for b in draw.picture(y, fold=0).boxes] == ["float32[5, 3]", "net"]
+    whole = draw.picture(graph)
+    assert faults(graph, whole) == []
+    assert Counter(b.kind for b in whole.boxes) == Counter(input=1, variable=2, constant=1, op=1, output=1)
+    with mg.record() as graph:
+        h = mg.zeros((5, 3))
+        for _ in range(1000):
+            h = mg.tanh(layer(h) + mg.tensor(np.ones((5, 3), f32)))
+    assert len(draw.picture(graph).boxes) < 10  # what the steps of a loop take is rolled up with them
+
+
+def test_a_training_step_folds_into_forward_backward_and_update():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @mg.compile
+    def step(x):
+        with mg.named_scope("loss"):
+            loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(mg.ones((5, 3)))
+    for graph in (step.graph, step.optimized):
+        picture = draw.picture(graph, fold=0)
+        found = {b.lines[0]: b for b in picture.boxes if b.kind == "fold"}
+        assert list(found) == ["loss", "backward", "update: SGD"]
+        assert covered(picture) == len(graph.operations) and is_acyclic(picture)
+        data = {(a.tail.lines[0], a.head.lines[0]) for a in picture.arrows if a.kind == "data"}
+        assert {("x", "loss"), ("x", "backward"), ("loss", "backward"), ("backward", "update: SGD")} <= data
+        assert not [b for b in picture.boxes if b.kind == "assign"]  # they are in the folded boxes, which say so
+        assert "assigns 4 gradients" in found["backward"].lines
+        cells = [cell.name for cell in graph.assigns if cell.name and not cell.name.endswith(".grad")]
+        assert f"assigns {len(cells)} variables" in found["update: SGD"].lines
+        assert "assigns 0.weight\n" in found["update: SGD"].details + "\n"
 
 
 def test_repeats_in_a_sequence():
@@ -649,8 +726,72 @@ def test_what_a_notebook_gets():
         assert bundle["text/plain"] == repr(thing)
         assert bundle["text/html"].startswith('<div class="minigraph-picture"')
         assert "0x" not in bundle["text/html"]
-        assert not re.search(r"<script|https?://(?!www\.w3\.org/2000/svg)|\bid=", bundle["text/html"])
+        assert not re.search(r"<script|https?%?3?A?://(?!www\.w3\.org/2000/svg)|\bid=", bundle["text/html"])
     assert "tensor(4.7615943" in y._repr_mimebundle_()["text/html"]
+
+
+def test_a_picture_with_options_draws_itself_too(monkeypatch):
+    graph = recorded(Tower(2))
+    bundle = draw.picture(graph, fold=0)._repr_mimebundle_()
+    assert re.findall(r'data-node="(n\d+)"', bundle["text/html"]) == ["n0", "n1"]
+    assert bundle["text/html"] == svg.fragment(draw.picture(graph, fold=0), draw.to_svg(graph, fold=0))
+    assert bundle["text/plain"] == repr(draw.picture(graph, fold=0)) == draw.layered_text(draw.picture(graph, fold=0))
+    monkeypatch.setattr(layout, "command", lambda form: None)
+    layout._positions.cache_clear()
+    words_only = draw.picture(graph, fold=0)._repr_mimebundle_()["text/html"]
+    assert "pip install pygraphviz" in words_only and "fold=..." in words_only
+
+
+class Sanitized(HTMLParser):
+    """What JupyterLab leaves of the output of a notebook that it does not trust: without SVG elements and style sheets,
+    but with the texts in them. (Its `Sanitizer`, which calls the npm package sanitize-html, lists what may stay.)"""
+
+    def __init__(self, html):
+        super().__init__()
+        self.images, self.seen, self.styles, self.sheet = [], "", [], False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.sheet = tag == "style"
+        if tag == "div":
+            self.styles.append(dict(attributes).get("style", ""))
+        elif tag == "img":
+            self.images.append(dict(attributes))
+
+    def handle_endtag(self, tag):
+        self.sheet = False
+        if tag == "div":
+            self.styles.pop()
+
+    def handle_data(self, data):
+        if not self.sheet and "font-size:0" not in self.styles:
+            self.seen += data
+
+
+@pytest.mark.parametrize("name", ["x", "a & b", "<b>", '"', "'", "50%", "#1", "größe", "文", "a  b", "%23"])
+def test_a_notebook_that_is_not_trusted_shows_an_image(name):
+    with mg.record() as graph:
+        mg.tanh(nn.Linear(2, 1)(mg.tensor([[1.0, 2.0]], name=name)))
+    html = draw.repr_mimebundle(graph)["text/html"]
+    live = ET.fromstring(re.search(r"<svg.*</svg>", html, re.DOTALL)[0])
+    left = Sanitized(html)
+    assert left.seen.strip() == ""
+    (shown,) = left.images
+    assert shown["alt"] == live.get("aria-label")
+    start, _, source = shown["src"].partition(",")
+    assert start == "data:image/svg+xml;charset=utf-8"
+    assert not re.search('[#<>"\\n]', source)  # what would end a URL, or change in it
+    flat = ET.fromstring(unquote(source))
+    assert [e.text for e in flat.iter(f"{SVG}text")] == [e.text for e in live.iter(f"{SVG}text")]
+    assert flat.get("viewBox") == live.get("viewBox")
+    shapes = [[e.tag for e in root.iter() if e.tag not in (f"{SVG}title", f"{SVG}style")] for root in (flat, live)]
+    assert shapes[0] == shapes[1]
+    assert len(source) < 0.5 * len(html)
+
+
+def test_text_that_would_be_left_over_is_noticed():
+    html = draw.repr_mimebundle(first_graph()[0])["text/html"]
+    assert Sanitized(html.replace("font-size:0", "")).seen.strip()
 
 
 def test_without_graphviz_there_are_words_and_one_sentence(monkeypatch, tmp_path):
@@ -960,6 +1101,22 @@ def test_what_a_browser_shows(browser, theme, declared):
         left, top, right, bottom = b["area"]
         for x0, y0, x1, y1 in b["texts"]:
             assert left <= x0 and x1 <= right and top - 1 <= y0 and y1 <= bottom + 1, b
+
+
+def test_a_browser_shows_the_picture_once(browser):
+    """Live where SVG may be; as an image where it was taken out, also beside another output that is live."""
+    html = draw.repr_mimebundle(first_graph()[0])["text/html"]
+    page = browser.new_page(color_scheme="light")
+    page.set_content(f"<section>{html}</section><section>{html}</section>")
+    page.evaluate("() => document.querySelector('section:last-child svg').replaceWith('its texts')")
+    seen = page.evaluate("""() => [...document.querySelectorAll('section')].map(s => ['svg', 'img'].map(
+        kind => s.querySelector(kind)?.getBoundingClientRect()).map(r => r ? r.width * r.height : 0))""")
+    real = page.evaluate("() => [...document.querySelectorAll('img')].map(e => e.naturalWidth)")
+    page.close()
+    (live, hidden), (none, image) = seen
+    assert live > 10_000 and hidden == 0
+    assert none == 0 and image == pytest.approx(live, rel=0.02)
+    assert min(real) > 100  # it could be read
 
 
 def test_the_words_of_a_picture():

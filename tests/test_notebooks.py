@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import pytest
+from nbval.plugin import get_sanitize_patterns
 
 import minigraph as mg
 
@@ -97,6 +98,24 @@ def test_cells_that_show_times_are_not_compared(path):
     for kind, source, cell in cells(path):
         if kind == "code" and ("perf_counter()" in source or "compare(" in source) and "def " not in source:
             assert "nbval-ignore-output" in cell["metadata"].get("tags", []), source
+
+
+def test_notebooks_are_compared_by_what_pictures_show():
+    """Not by colours, nor by the flat copy that pages without SVG show; but by names, labels and arrows."""
+
+    def compared(source):
+        for pattern, replacement in get_sanitize_patterns((ROOT.parent / "tests/nbval.cfg").read_text("utf-8")):
+            source = re.sub(pattern, replacement, source)
+        return source
+
+    html = mg.tanh(mg.tensor(0.0, requires_grad=True, name="x"))._repr_mimebundle_()["text/html"]
+    sheet, copy = re.search(r"<style>.*</style>", html)[0], re.search(r'(?<=src=)"data:.*?"', html)[0]
+    assert compared(html.replace(sheet, "<style>.minigraph{}</style>").replace(copy, '"data:image/svg+xml,"')) == (
+        compared(html)
+    )
+    assert len(compared(html)) < len(html) - len(sheet) - len(copy) + 50
+    for shown in (">tanh<", ">x<", 'data-tail="n0"', "mg-output", "float32[]", "alt="):
+        assert compared(html.replace(shown, "another")) != compared(html)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -5,7 +5,8 @@ A drawing is made in three steps, one file each. What there is to see becomes a 
 (`layout.py`); and we draw them (`svg.py`). Graphviz only gets sizes and returns coordinates: names, fonts, colours and
 themes stay on this side, which is what makes a picture the same everywhere, safe, and fit for a dark notebook.
 
-Objects draw themselves in notebooks by `repr_mimebundle`. The functions here are for everything else.
+Objects draw themselves in notebooks by `repr_mimebundle`, and so does a `picture` made with other options. The other
+functions are for files and pages.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def picture(
     show_sites: bool = False,
     values: bool | None = None,
 ) -> Picture:
-    """What a drawing of `obj` consists of: boxes, arrows and frames, not yet laid out.
+    """What a drawing of `obj` consists of: boxes, arrows and frames, not yet laid out. A notebook shows it.
 
     Args:
         obj: a graph, a tensor (its history is drawn), or a module (its structure is drawn).
@@ -64,6 +65,10 @@ def picture(
     ...     y = mg.tanh(mg.tensor(0.0, name="x"))
     >>> [box.lines for box in draw.picture(g).boxes]
     [('x', 'float32[]', '0'), ('tanh', 'float32[]', '0', 'output')]
+    >>> draw.picture(g)
+    graph: 1 operation, 1 output.
+       0  input: x  float32[]  0
+       1  output: tanh  float32[]  0  output
     """
     from ..nn.module import Module
 
@@ -205,7 +210,7 @@ def _plain(obj: Any) -> str:
 
 
 def repr_mimebundle(obj: Any) -> dict[str, str]:
-    """What a notebook shows of a graph, tensor or module: the drawing, and the text for where nothing can be drawn.
+    """What a notebook shows of a graph, tensor, module or picture: the drawing, and the text for where none can be.
 
     It never raises: without Graphviz, or when the layout fails, the drawing is replaced by words and one sentence that
     says why.
@@ -218,10 +223,12 @@ def repr_mimebundle(obj: Any) -> dict[str, str]:
     plain = _plain(obj)
     try:
         try:
-            html = fragment(*in_time(obj, _svg), plain if isinstance(obj, Tensor) else "")
+            drawn, svg = (obj, _svg(obj, TIME_LIMIT)) if isinstance(obj, Picture) else in_time(obj, _svg)
+            html = fragment(drawn, svg, plain if isinstance(obj, Tensor) else "")
         except LayoutError as reason:
             why = f"This is the picture in words. {reason.what}" + (f"; {reason.remedy}" if reason.remedy else "")
-            html = f"<pre>{escape(layered_text(picture(obj)))}</pre>\n<p>{escape(why)}</p>"
+            drawn = obj if isinstance(obj, Picture) else picture(obj)
+            html = f"<pre>{escape(layered_text(drawn))}</pre>\n<p>{escape(why)}</p>"
     except Exception as error:  # a representation is asked of broken objects, too, to find out what is wrong with them
         line = str(error).partition("\n")[0]
         html = f"<pre>{escape(plain)}</pre>\n<p>{escape(f'It cannot be drawn: {type(error).__name__}: {line}')}</p>"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..graph import Graph, input_names
 from ..tensor import FREED, Tensor
-from ..variable import READ
+from ..variable import READ, Gradient, Variable
 from .fold import Group, close_by, close_until_it_fits, scope_tree
 from .picture import Box, Fold, Frame, Picture
 from .words import (
@@ -59,7 +59,7 @@ def history(tensor: Tensor, limit: int = HISTORY) -> tuple[Graph, bool]:
     rest = [x for _, _, x in sorted(queue, key=lambda entry: entry[:2], reverse=True)]
     nodes = [*rest, *reversed(found.values())]
     cut = [x for x in rest if x.inputs]
-    name = f"history of {tensor.op.name if tensor.op else tensor.name or 'a tensor'}"
+    name = f"history of {tensor.name or (tensor.op.name if tensor.op else 'a tensor')}"
     reads = {n.attrs["variable"]: n for n in nodes if n.op is READ and n.attrs and "variable" in n.attrs}
     return Graph(nodes, cut, [tensor], reads=reads, name=name), not cut
 
@@ -101,6 +101,7 @@ class Flow:
         for k, n in enumerate(self.operations):
             for x in n.inputs:
                 self.users.setdefault(id(x), []).append(k)
+        self.is_recorded = not any(n.is_symbolic for n in self.operations)
         self.values = self.are_values_small() if values is None else values
         self.boxes: dict[int, Box] = {}  # by id of node; also operations in folded boxes, and leaves that share one
         self.groups: dict[int, Group | None] = {}  # by number of operation: the closed group that it is in
@@ -127,10 +128,14 @@ class Flow:
 
     def hidden_in(self, leaf: Tensor, groups: dict[int, Group | None]) -> Group | None:
         """The closed group that holds all users of a constant or variable; None for what is always shown."""
-        if id(leaf) in self.outputs or self.leaf_kind(leaf) not in ("variable", "constant"):
+        kind = self.leaf_kind(leaf)
+        if id(leaf) in self.outputs or not (kind in ("variable", "constant") or self.is_nameless(leaf)):
             return None
         homes = {id(groups[k]): groups[k] for k in self.users[id(leaf)]}
-        return next(iter(homes.values())) if len(homes) == 1 else None
+        home = next(iter(homes.values())) if len(homes) == 1 else None
+        if home is not None and home.what == "scope" and kind == "input":
+            return None  # what goes into a module is to be seen; what each of a thousand steps takes is not
+        return home
 
     def shown_leaves(self, groups: dict[int, Group | None], crowded: bool) -> list[Tensor]:
         """The inputs, variables and constants that get a box: those that are not folded away with all their users and,
@@ -141,16 +146,17 @@ class Flow:
         numbers = Counter(self.leaf_kind(n) for n in shown)
         return [n for n in shown if id(n) in self.inputs or numbers[self.leaf_kind(n)] <= CROWD]
 
-    def assigned(self, crowded: bool) -> list[tuple[Any, Tensor]]:
-        """(variable, node) for each assignment that gets a box."""
+    def assigned(self, groups: dict[int, Group | None], crowded: bool) -> list[tuple[Any, Tensor]]:
+        """(variable, node) for each assignment that gets a box: of a node that is not folded away."""
         found = [(cell, t) for cell, t in self.graph.assigns.items() if t is not None]
-        return found if len(found) <= CROWD or not crowded else []
+        shown = [(cell, t) for cell, t in found if groups.get(self.numbers.get(id(t), -1)) is None]
+        return shown if len(shown) <= CROWD or not crowded else []
 
     def count(self, root: Group, crowded: bool = False) -> int:
         """How many boxes the picture would have."""
         groups = self.closed_groups(root)
         operations = len({id(g) for g in groups.values() if g}) + sum(g is None for g in groups.values())
-        return operations + len(self.shown_leaves(groups, crowded)) + len(self.assigned(crowded))
+        return operations + len(self.shown_leaves(groups, crowded)) + len(self.assigned(groups, crowded))
 
     def nested(self, node: Tensor) -> list[tuple[str, Graph]]:
         return [(k, v) for k, v in (node.attrs or {}).items() if isinstance(v, Graph)]
@@ -182,7 +188,7 @@ class Flow:
                 if id(n) in shown:
                     self.boxes[id(n)] = self.draw_leaf(n, places)
             elif (group := self.groups[k]) is not None:
-                box = self.draw_folded(group, self.frames[id(places[k])], crowded)
+                box = self.draw_folded(group, self.frames[id(places[k])])
                 for m in group.members():
                     self.boxes[id(self.operations[m])] = box
             else:
@@ -198,7 +204,7 @@ class Flow:
         drawn = set(map(id, shown))
         missing = [n for n in self.leaves if id(n) not in drawn and id(n) not in self.hidden]
         parts = [plural(k, kind) for kind, k in sorted(Counter(self.leaf_kind(n) for n in missing).items())]
-        if not self.assigned(True) and (hidden := self.assigned(False)):
+        if not self.assigned(self.groups, True) and (hidden := self.assigned(self.groups, False)):
             parts.append(plural(len(hidden), "assignment"))
         if parts:
             self.picture.notes.append(
@@ -228,7 +234,18 @@ class Flow:
             return "earlier" if self.cut else "input"
         if node.op is READ:
             return "variable"
-        return "input" if node.op is not None or node.requires_grad or node.name else "constant"
+        return "input" if not self.is_nameless(node) or self.is_given(node) else "constant"
+
+    def is_nameless(self, leaf: Tensor) -> bool:
+        """Whether nothing is known of a tensor but its value."""
+        return leaf.op is None and not (leaf.name or leaf.requires_grad or id(leaf) in self.inputs)
+
+    def is_given(self, leaf: Tensor) -> bool:
+        """Whether a nameless tensor is an input of a recorded run: an array, not a number that the program wrote down.
+
+        (A static graph lists its inputs; its other arrays are constants.)
+        """
+        return self.is_recorded and bool(leaf.ndim)
 
     def draw_leaf(self, node: Tensor, places: dict[int, Group]) -> Box:
         """A box for an input, variable or constant."""
@@ -238,9 +255,9 @@ class Flow:
             frame = self.common_frame([self.frames[id(places[k])] for k in self.users[id(node)]])
         value, types = value_text(node), type_text(node)
         shown = value if self.values else ""
-        if kind == "constant":
+        if self.is_nameless(node):
             lines = [value or types, types if value and node.ndim else ""]
-            heading = f"constant {value or types}"
+            heading = f"{kind} {value or types}"
         elif kind == "earlier":
             lines = ["…", types]
             heading = "earlier history, which is not drawn"
@@ -277,18 +294,22 @@ class Flow:
         return f"output{'s' if len(places) > 1 else ''} {numbers}"
 
     def draw_operation(self, node: Tensor, frame: Frame | None) -> Box:
-        name = node.op.name if node.op else "operation"
-        lines = [name, notable_attributes(node), type_text(node), value_text(node) if self.values else ""]
+        name = self.operation_name(node)
+        title = titled(node.name, name) if node.name else name
+        lines = [title, notable_attributes(node), type_text(node), value_text(node) if self.values else ""]
         if node.inputs is FREED:
             lines.append("graph freed")
         if self.show_sites and node.site is not None:
             lines.append(str(node.site))
         output = self.output_text(node)
         return self.picture.box(
-            "output" if output else "op", [*lines, output], details(node, f"operation {name}"), frame
+            "output" if output else "op", [*lines, output], details(node, f"operation {title}"), frame
         )
 
-    def draw_folded(self, group: Group, frame: Frame | None, crowded: bool) -> Box:
+    def operation_name(self, node: Tensor) -> str:
+        return node.op.name if node.op else "operation"
+
+    def draw_folded(self, group: Group, frame: Frame | None) -> Box:
         """One box for a stretch of operations: what it is, how much is in it, what goes in and what comes out."""
         members = group.members()
         nodes, inside = [self.operations[k] for k in members], set(members)
@@ -301,7 +322,7 @@ class Flow:
         go = [n for n in nodes if id(n) in used] + [n for n in nodes if id(n) in self.outputs and id(n) not in used]
         data = [x for x in come.values() if id(x) in self.numbers or self.leaf_kind(x) in ("input", "earlier")]
         title, kind = self.folded_title(group)
-        often = Counter(n.op.name if n.op else "operation" for n in nodes).most_common()
+        often = Counter(map(self.operation_name, nodes)).most_common()
         variables = [n for n in self.folded_leaves.get(id(group), ()) if n.op is READ]
         counted = plural(len(nodes), "operation") + (f", {plural(len(variables), 'variable')}" if variables else "")
         flow = [few(data), f"→ {few(go)}"] if data and go else [few(go)]
@@ -312,11 +333,12 @@ class Flow:
         if group.scope is not None:
             said.insert(1, f"in {group.scope}")
         last = [self.output_text(*go)]
-        if crowded and not self.assigned(crowded):
-            held = set(map(id, nodes))
-            names = [clean(cell.name or "variable") for cell, t in self.graph.assigns.items() if id(t) in held]
-            last += [f"assigns {plural(len(names), 'variable')}"] * bool(names)
-            said += [f"assigns {name}" for name in names[:20]]
+        held = set(map(id, nodes))
+        cells = [cell for cell, t in self.graph.assigns.items() if id(t) in held]
+        for word, cell_type in (("variable", Variable), ("gradient", Gradient)):
+            number = sum(isinstance(cell, cell_type) for cell in cells)
+            last += [f"assigns {plural(number, word)}"] * bool(number)
+        said += [f"assigns {clean(cell.name or 'variable')}" for cell in cells[:20]]
         return self.picture.box("fold", [*lines, *last], "\n".join(clean(s) for s in said if s), frame)
 
     def folded_title(self, group: Group) -> tuple[str, str]:
@@ -335,8 +357,7 @@ class Flow:
 
     def item_name(self, item: int | Group) -> str:
         if not isinstance(item, Group):
-            op = self.operations[item].op
-            return op.name if op else "operation"
+            return self.operation_name(self.operations[item])
         return item.name or self.folded_title(item)[0]
 
     # ----------------------------------------------------------------------------------------------------- arrows
@@ -381,7 +402,7 @@ class Flow:
         cleared = sum(t is None for t in self.graph.assigns.values())
         if cleared:
             self.picture.notes.append(f"The graph also clears {plural(cleared, 'gradient')}.")
-        for cell, t in self.assigned(crowded):
+        for cell, t in self.assigned(self.groups, crowded):
             name = clean(cell.name or "variable")
             box = self.picture.box(
                 "assign", [f"{name} ←", type_text(t)], f"variable {name} is assigned\n{size_text(t)}", self.frame

@@ -79,9 +79,9 @@ class Arrow:
     into: Frame | None = None  # the frame at whose border the arrow ends
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Picture:
-    """A whole picture.
+    """A whole picture. A notebook draws it; printed, it is in words.
 
     Attributes:
         name: of what is drawn. what: a sentence about it, for those who cannot see the picture.
@@ -111,6 +111,14 @@ class Picture:
     def arrow(self, tail: Box, head: Box, label: str = "", details: str = "", **more: Any) -> None:
         """Add an arrow."""
         self.arrows.append(Arrow(tail, head, shorten(clean(label), 16), clean_lines(details), **more))
+
+    def __repr__(self) -> str:
+        return layered_text(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from . import repr_mimebundle
+
+        return repr_mimebundle(self)
 
     @property
     def kinds(self) -> list[str]:

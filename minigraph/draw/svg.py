@@ -10,10 +10,12 @@ no ids that could clash with another picture's, nothing from the network.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from html import escape
+from urllib.parse import quote
 
-from .dot import DARK, LIGHT
+from .dot import DARK, FONT, LIGHT
 from .layout import Layout, Point
 from .picture import BODY, KINDS, LABEL, LEADING, TITLE, Arrow, Box, Frame, Picture
 from .words import width
@@ -24,16 +26,17 @@ PAPER = {"paper": ("#ffffff", "#111111"), "line": ("#5c5c5c", "#b5b5b5"), "frame
          "shade": ("#7f7f7f14", "#ffffff0f"), "ink": ("#3d3d3d", "#d6d6d6")}  # fmt: skip
 
 
-def _variables(dark: bool) -> str:
+def _variables(dark: bool, kinds: Iterable[str]) -> str:
     pairs = [f"--mg-{name}:{colours[dark]}" for name, colours in PAPER.items()]
-    for kind, (fill, line, ink) in (DARK if dark else LIGHT).items():
+    for kind in kinds:
+        fill, line, ink = (DARK if dark else LIGHT)[kind]
         pairs.append(f"--mg-{kind}:{fill};--mg-{kind}-line:{line};--mg-{kind}-ink:{ink}")
     return ";".join(pairs)
 
 
-def style() -> str:
-    """The style sheet of every picture; it touches nothing outside `.minigraph`."""
-    dark, light = _variables(True), _variables(False)
+def style(kinds: Iterable[str] = tuple(KINDS)) -> str:
+    """The style sheet of a picture with these kinds of boxes; it touches nothing but `.minigraph` and its flat copy."""
+    dark, light = _variables(True, kinds), _variables(False, kinds)
     declared = {
         "light": ('[data-jp-theme-light="true"]', '[data-theme="light"]', ".vscode-light"),
         "dark": ('[data-jp-theme-light="false"]', '[data-theme="dark"]', ".vscode-dark"),
@@ -52,8 +55,9 @@ def style() -> str:
         ".minigraph .mg-frame rect{fill:var(--mg-shade);stroke:var(--mg-frame)}",
         ".minigraph .mg-frame text{fill:var(--mg-ink)}",
         ".minigraph .mg-box:hover{stroke-width:2.5px}",
+        ".minigraph~.mg-flat{display:none}",
     ]
-    for kind in KINDS:
+    for kind in kinds:
         rules.append(f".minigraph .mg-{kind}{{fill:var(--mg-{kind});stroke:var(--mg-{kind}-line)}}")
         rules.append(f".minigraph .mg-{kind} text{{fill:var(--mg-{kind}-ink)}}")
         rules.append(f".minigraph .mg-{kind} .mg-mark{{fill:none}}")
@@ -68,7 +72,7 @@ def write_svg(picture: Picture, layout: Layout) -> str:
     place = f'x="{-MARGIN:g}" y="{-MARGIN:g}" width="{w:g}" height="{h:g}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="minigraph" role="img" {said} {view}>',
-        f"<style>{style()}</style>",
+        f"<style>{style(picture.kinds)}</style>",
         f'<rect class="mg-paper" {place} rx="6" fill="{PAPER["paper"][0]}"/>',
     ]
     for frame in picture.frames:
@@ -223,10 +227,28 @@ def _outline(kind: str, x: float, y: float, w: float, h: float) -> Iterator[str]
 
 
 def fragment(picture: Picture, svg: str, text: str = "") -> str:
-    """The picture for a notebook's output: scrolls where it is wider than the cell; notes below, text above."""
+    """The picture for a notebook's output: scrolls where it is wider than the cell; notes below, text above.
+
+    JupyterLab shows outputs of a notebook that it does not trust yet, one fresh from a repository for instance, without
+    SVG elements and styles; only the texts in them stay. The picture is therefore there twice. Where the SVG lives, its
+    style hides the image that follows it; where it does not, the image is what is seen, and the texts have size 0.
+    """
     above = f'<pre class="minigraph-text">{escape(text)}</pre>\n' if text else ""
     below = "".join(f"\n<p>{escape(note)}</p>" for note in picture.notes)
-    return f'<div class="minigraph-picture" style="overflow:auto;max-width:100%">\n{above}{svg}</div>{below}'
+    twice = f'<div style="font-size:0">\n{svg}{image(picture, svg)}\n</div>'
+    return f'<div class="minigraph-picture" style="overflow:auto;max-width:100%">\n{above}{twice}</div>{below}'
+
+
+def image(picture: Picture, svg: str) -> str:
+    """The picture as an image element: the light colours that shapes have as attributes, and no tooltips.
+
+    Without the style sheet and all that only it needs, this is a third of the SVG.
+    """
+    flat = re.sub(r"<style>.*?</style>|<title>.*?</title>|\n", "", svg, flags=re.DOTALL)
+    flat = re.sub(r' (?:class|role|aria-label|data-\w+)="[^"]*"', "", flat)
+    flat = flat.replace("<svg ", f'<svg font-family="{FONT}" ', 1)
+    source = quote(flat.replace('"', "'"), safe=" '=/:;,()[]*")
+    return f'<img class="mg-flat" alt="{escape(picture.what)}" src="data:image/svg+xml;charset=utf-8,{source}">'
 
 
 def page(picture: Picture, svg: str) -> str:
