@@ -251,7 +251,8 @@ def backward(root: Tensor, gradient: Any = None, *, retain_graph: bool = False, 
 
 def accumulate(t: Tensor, g: Any) -> None:
     """Add `g` (an array, or a tensor when it is part of a graph) to the gradient cell of the leaf `t`."""
-    cell: Any = t.attrs["variable"] if t.op is READ else t
+    recorder = (mode.get() or ORDINARY).recorder
+    cell: Any = t.attrs["variable"] if t.op is READ else t if recorder is None else recorder.cells.get(id(t), t)
     if type(g) is Tensor:
         if g.is_symbolic and not t.is_symbolic and t.op is not READ:
             raise TraceError(
@@ -781,6 +782,12 @@ class Watch:
         node.op, node.inputs, node.attrs = None, (), None
 
     def assign(self, variable: Variable, t: Tensor) -> None:
+        if isinstance(variable, Variable) and variable.requires_grad:
+            raise TraceError(
+                "checkpoint: a variable that collects gradients is assigned in a checkpointed function",
+                actual=variable.name or "a variable",
+                remedy="assign it outside of the function",
+            )
         self.before.setdefault(variable, variable._tensor)
 
     def mark_freed(self, nodes: Any, error: Any, *, keep: bool) -> None:
@@ -806,7 +813,7 @@ class Overlay:
         return self.values.get(cell, cell._tensor)
 
     def assign(self, cell: Any, t: Any) -> None:
-        self.values[cell] = t
+        self.values[cell] = t if t is None else stop_gradient(t)  # as a variable reads after it was assigned
 
     def mark_freed(self, nodes: Any, error: Any, *, keep: bool) -> None:
         raise GraphError("checkpoint: backward inside a checkpointed function", remedy="call backward outside of it")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 import threading
 import types
@@ -29,7 +30,8 @@ import numpy as np
 
 from . import backend
 from . import tree as pytree
-from .compiler import Executable, Step, default_passes, optimize
+from .autodiff import history, stop_gradient
+from .compiler import Executable, Step, default_passes, eliminate_dead_code, optimize
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
 from .guards import Guard, attribute_guards, guards_of, random_states, shown, snapshot, unchanged
@@ -62,6 +64,7 @@ class Recorder:
         self.assigns: dict[Any, Tensor | None] = {}
         self.stored: dict[tuple[int, int], Tensor] = {}  # all that was assigned, by variable and value
         self.used_up: dict[int, Tensor] = {}
+        self.cells: dict[int, Variable] = {}  # by id of a node that reads a variable after it was assigned
         self.start = sequence()
 
     def add(self, node: Tensor) -> None:
@@ -168,6 +171,7 @@ class Trace(Recorder):
     def __init__(self, name: str = "graph"):
         super().__init__(name)
         self.inputs: list[Tensor] = []
+        self.fresh: dict[Variable, tuple[Tensor, Tensor]] = {}  # what was assigned last, and the node that reads it
         self.arrays: dict[int, tuple[np.ndarray, Tensor]] = {}  # NumPy arrays from outside, read anew at each call
         self.weak: set[int] = set()  # Python floats that became inputs, and what was computed from nothing else
         self.objects: dict[int, Any] = {}  # modules that were called: their attributes are guarded
@@ -183,7 +187,8 @@ class Trace(Recorder):
     def read(self, cell: Any) -> Any:
         """The node whose value a variable (or its gradient; then perhaps None) has at this point of the program."""
         if cell in self.assigns:
-            return self.assigns[cell]
+            t = self.assigns[cell]
+            return t if t is None or isinstance(cell, Gradient) else self.read_again(cell, t)
         if cell not in self.reads:
             current = cell._tensor
             if current is None:
@@ -194,6 +199,27 @@ class Trace(Recorder):
                 spec = Spec(current.shape, current.dtype, current.device)
                 self.reads[cell] = leaf(READ, spec, part, grad, cell.name)
         return self.reads[cell]
+
+    def read_again(self, variable: Variable, t: Tensor) -> Tensor:
+        """What a variable reads as after `t` was assigned: the value, without the history, as in dynamic mode.
+
+        It collects gradients if the variable does.
+        """
+        if not (t.requires_grad or variable._requires_grad):
+            return t
+        made_for, node = self.fresh.get(variable, (None, t))
+        if made_for is not t:
+            node = stop_gradient(t) if t.requires_grad else t
+            if variable._requires_grad:
+                node = stop_gradient(node)  # of its own, a leaf: nothing before it requires gradients
+                node.requires_grad = True
+                self.cells[id(node)] = variable
+            self.fresh[variable] = t, node
+        return node
+
+    def depends_on_assigned(self, t: Tensor) -> bool:
+        """Whether gradients of `t` would reach a variable after it was assigned: the graph has no place for those."""
+        return t.requires_grad and any(id(x) in self.cells for x in history([t])[1])
 
     def given(self) -> list[Tensor]:
         """All inputs: the arguments, then the arrays from outside."""
@@ -314,6 +340,9 @@ def trace(
     further inputs of the graph, after the given ones; they are listed as pairs (outer tensor, input).
     """
     recorder = Trace(name)
+    outer = (mode.get() or ORDINARY).recorder
+    if isinstance(outer, Trace):
+        recorder.weak |= outer.weak
     flags = requires_grad or [False] * len(specs)
     labels = names or [f"x{i}" for i in range(len(specs))]
     args = [recorder.input(s, name=n, requires_grad=r) for s, r, n in zip(specs, flags, labels, strict=True)]
@@ -323,6 +352,11 @@ def trace(
         outputs = [lift(t) for t in leaves]
     finally:
         mode.reset(token)
+    if any(recorder.depends_on_assigned(t) for t in outputs):
+        raise TraceError(
+            f"{name}: a result depends on a variable that collects gradients and that was assigned before",
+            remedy="return mg.stop_gradient(result), or assign the variable outside of the nested graph",
+        )
     for _, t in recorder.arrays.values():
         raise TraceError(f"{name}: a NumPy array is used inside a nested graph", actual=repr(spec_of(t.value)),
                          remedy="convert it with mg.tensor outside the function")  # fmt: skip
@@ -337,6 +371,12 @@ def trace(
 def absence_guard(cell: Gradient, absent: bool) -> Guard:
     """A guard for whether a variable has a gradient."""
     return Guard(f"whether {cell.name} is None", lambda: cell._tensor is None, absent)
+
+
+def gradients_guard(variable: Variable) -> Guard:
+    """A guard for whether a variable collects gradients."""
+    get = functools.partial(getattr, variable, "_requires_grad")
+    return Guard(f"{variable.name or 'variable'}.requires_grad", get, get())
 
 
 class Argument(NamedTuple):
@@ -387,17 +427,25 @@ class Program:
 
     def __init__(self, graph: Graph, passes: Sequence[Any] | None = None):
         self.traced = graph
-        self.graph, self.steps = optimize(graph, default_passes() if passes is None else passes)
+        self.passes = default_passes() if passes is None else passes
+        self.graph, self.steps = optimize(graph, self.passes)
         self.executable = Executable(self.graph)
         self.cells = list(self.graph.reads)
 
-    def closed(self) -> Graph:
-        """The graph with the variables it reads as further inputs, and those it assigns as further outputs."""
-        g = self.graph
-        if "closed" not in g._programs:
-            g._programs["closed"] = Graph(g.nodes, [*g.inputs, *g.reads.values()], g.roots(), name=g.name)
-            g._programs["closed"]._programs["executable"] = self.executable
-        return g._programs["closed"]
+    @functools.cached_property
+    def closed(self) -> tuple[Graph, list[Any]]:
+        """The graph with the variables it reads as further inputs, and those it assigns as further outputs; and the
+        variables it reads.
+
+        It is the traced graph, to be differentiated: in the optimised one, `stop_gradient(x)` has become `x`.
+        """
+        g = eliminate_dead_code(self.traced)
+        cells = list(g.reads)
+        closed = Graph(g.nodes, [*g.inputs, *g.reads.values()], g.roots(), name=g.name)
+        same = cells == self.cells
+        executable = self.executable if same else Executable(optimize(closed, self.passes)[0])
+        closed._programs["executable"] = executable
+        return closed, cells
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Run on the arrays of the inputs; read and assign the variables. Returns the arrays of the outputs.
@@ -470,13 +518,16 @@ class Version:
                 outputs.append(t if isinstance(t, Tensor) else recorder.read(t))
             else:
                 self.template.append(("static", t))
-        self.differentiable = [t.requires_grad and id(t) not in recorder.used_up for t in outputs]
+        self.differentiable = [
+            t.requires_grad and id(t) not in recorder.used_up and not recorder.depends_on_assigned(t) for t in outputs
+        ]
         graph = recorder.graph(outputs, recorder.given())
         self.arrays = [array for array, _ in recorder.arrays.values()]
         self.program = Program(graph, compiled.chosen_passes)
         for m in recorder.objects.values():
             before |= attribute_guards(type(m).__name__, m) | guards_of(m)
         self.guards = list(before.values())
+        self.guards += [gradients_guard(v) for v in recorder.reads if isinstance(v, Variable)]
         self.guards += [absence_guard(v, t is None) for v, t in recorder.reads.items() if isinstance(v, Gradient)]
         self.captured = [n for n in graph.constants if n.seq < recorder.start and not (n.attrs and "weak" in n.attrs)]
         self.keep_alive = leaves  # static arguments are recognised by identity
@@ -531,8 +582,8 @@ class Version:
         from .ops.control import call
 
         given = [x if type(x) is Tensor else Tensor(np.asarray(x)) for x in [*tensors, *self.arrays]]
-        given += [cell.read() for cell in self.program.cells]
-        closed = self.program.closed()
+        closed, cells = self.program.closed
+        given += [cell.read() for cell in cells]
         watched = (mode.get() or ORDINARY).hooks  # who watches sees the operations one by one
         results = closed.replay(given) if watched else call(closed, given)
         n = len(self.program.graph.outputs)
@@ -594,7 +645,8 @@ class Compiled:
         found, arrays = [], []
         for i, x in enumerate(leaves):
             if i in static:
-                a, v = Argument("static", (type(x), x)), None
+                sign = math.copysign(1.0, x) if type(x) is float else None  # 0.0 equals -0.0
+                a, v = Argument("static", (type(x), x, sign)), None
             else:
                 a, v = argument(x, i, self, args, kwargs)
             found.append(a)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from .errors import DeviceError, DTypeError, ShapeError
+from .errors import DeviceError, DTypeError, ShapeError, TraceError
 from .op import Op, Spec, mode
 from .tensor import Operators, Tensor, lift, sequence, tensor
 
@@ -121,6 +121,12 @@ class Variable(Operators):
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
+        now = mode.get()
+        if flag != self._requires_grad and now is not None and now.recorder is not None and now.recorder.virtual:
+            raise TraceError(
+                f"{self.name or 'variable'}.requires_grad is set inside a compiled or checkpointed function",
+                remedy="set it outside, or use mg.stop_gradient(variable) where no gradient is to flow",
+            )
         self._tensor = leaf(READ, self._tensor.value, {"variable": self}, flag, self.name)
         self._requires_grad = flag
 

@@ -492,3 +492,128 @@ def test_gradients_switched_off_are_another_version():
     with mg.no_grad():
         assert not f(x).requires_grad
     assert f(x).requires_grad
+
+
+def test_stop_gradient_inside_is_seen_by_gradients_from_outside():
+    """The optimiser of programs removes it, as it changes no value; what is differentiated is the graph before that."""
+    unused = mg.Variable(7.0)
+
+    def f(x):
+        unused * 0.0  # read, and dropped by the optimiser
+        return x * mg.stop_gradient(x) * 1.0
+
+    for g in (f, mg.compile(f), mg.compile(f, passes=())):
+        assert mg.grad(g)(mg.tensor(3.0)).item() == 3.0
+
+
+def test_no_gradient_flows_through_an_assignment():
+    """A variable holds a value, not a history: the same in both modes, and inside a checkpoint."""
+    n = mg.Variable(1.0)
+
+    def f(x):
+        n.assign(x * 2.0)
+        return n * x
+
+    for g in (f, mg.compile(f), mg.checkpoint(f), mg.compile(mg.checkpoint(f))):
+        t = mg.tensor(3.0, requires_grad=True)
+        y = g(t)
+        y.backward()
+        assert (y.item(), t.grad.item()) == (18.0, 6.0)
+
+
+def test_two_training_steps_in_one_function():
+    """After an update, a parameter is a new leaf, which collects its own gradient."""
+
+    def build():
+        mg.random.seed(0)
+        net = mg.nn.Linear(2, 1)
+        optimizer = mg.optim.Adam(net.parameters(), lr=0.1)
+
+        def steps(x):
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = (net(x) ** 2).sum()
+                loss.backward()
+                optimizer.step()
+            return loss, (net(x) ** 2).sum()
+
+        return net, steps
+
+    net, steps = build()
+    expected = [t.item() for _ in range(2) for t in steps(x)]
+    other, steps = build()
+    steps = mg.compile(steps)
+    assert [t.item() for _ in range(2) for t in steps(x)] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(other.weight.numpy(), net.weight.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(other.weight.grad.numpy(), net.weight.grad.numpy(), rtol=1e-4)
+
+
+def test_a_trainable_variable_collects_gradients_after_it_was_assigned():
+    w = mg.Variable(3.0, requires_grad=True, name="w")
+
+    def f(x):
+        w.assign(w * 2.0)
+        (w * w * x).sum().backward()
+        return mg.grad(lambda t: (t * w).sum())(x)
+
+    for g in (f, mg.compile(f)):
+        w.assign(3.0)
+        w.grad = None
+        assert g(x).tolist() == [6.0, 6.0] and w.grad.item() == 36.0 and w.item() == 6.0
+
+
+def test_a_trainable_variable_that_is_assigned_where_its_gradient_would_be_lost():
+    w = mg.Variable(3.0, requires_grad=True, name="w")
+
+    def f(x):
+        w.assign(w.read() * 2.0)
+        return w * x
+
+    with pytest.raises(TraceError, match="assigned in a checkpointed function"):
+        mg.checkpoint(f)(mg.tensor(1.0))
+    refused(lambda x: mg.cond(x.sum() > 0, f, f, x), x, match="a result depends on a variable that collects gradients")
+    assert w.item() == 3.0
+
+
+def test_a_variable_that_is_frozen_afterwards_or_inside():
+    w, v = mg.Variable(3.0, requires_grad=True, name="w"), mg.Variable(2.0, requires_grad=True)
+
+    @mg.compile
+    def f(x):
+        (w * v * x).sum().backward()
+
+    f(x)
+    assert w.grad.item() == 6.0
+    w.requires_grad, w.grad, v.grad = False, None, None
+    f(x)
+    assert w.grad is None and v.grad.item() == 9.0 and "w.requires_grad changed from True to False" in f.traces[-1]
+    w.requires_grad = True
+    f(x)
+    assert w.grad.item() == 6.0
+
+    def toggle(x):
+        w.requires_grad = False
+        return w * x
+
+    refused(toggle, x, match=r"w.requires_grad is set inside(.|\n)*stop_gradient")
+    assert w.requires_grad
+
+
+def test_a_static_minus_zero():
+    f = mg.compile(lambda x, s: x * s, static_argnames="s")
+    assert [bool(np.signbit(f(x, s).numpy()).all()) for s in (0.0, -0.0, 0.0)] == [False, True, False]
+
+
+def test_a_python_float_is_as_weak_inside_a_nested_graph():
+    def f(x, s):
+        return (
+            mg.cond(x.sum() > 0, lambda t: t * s, lambda t: -t * s, x),
+            mg.checkpoint(lambda t: t * s)(x),
+            mg.scan(lambda c, t: (c * s + t, c * s), mg.tensor(0.0), x),
+            mg.while_loop(lambda c: c.sum() < 100, lambda c: c * s, x),
+        )
+
+    expected, found = mg.tree.flatten(f(x, 2.0))[0], mg.tree.flatten(mg.compile(f)(x, 2.0))[0]
+    for a, b in zip(expected, found, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
