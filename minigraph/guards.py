@@ -17,6 +17,7 @@ import math
 import random
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -40,18 +41,18 @@ class Contents(NamedTuple):
     items: tuple[Any, ...]
 
 
-PLAIN = (bool, int, float, str, type(None))
-SMALL = 64  # containers with more items are remembered only by which object they are
+PLAIN = (bool, int, float, str, bytes, type(None))
+CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+SMALL = 1000  # containers with more items are remembered only by which object they are
 MISSING = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 
 
 def snapshot(value: Any, depth: int = 3) -> Any:
     """What to remember of a value in order to notice a change."""
-    kind = type(value)
-    if kind not in (list, tuple, dict, set) or len(value) > SMALL or not depth:
+    if not isinstance(value, CONTAINERS) or len(value) > SMALL or not depth:
         return value
-    items = [x for pair in value.items() for x in pair] if kind is dict else value
-    return Contents(kind, tuple(snapshot(x, depth - 1) for x in items))
+    items = [x for pair in value.items() for x in pair] if isinstance(value, dict) else value
+    return Contents(type(value), tuple(snapshot(x, depth - 1) for x in items))
 
 
 def unchanged(old: Any, new: Any) -> bool:
@@ -62,7 +63,7 @@ def unchanged(old: Any, new: Any) -> bool:
             return False
         if not old.items:  # said apart because modules have empty containers for hooks
             return not new
-        items = [x for pair in new.items() for x in pair] if old.kind is dict else new
+        items = [x for pair in new.items() for x in pair] if isinstance(new, dict) else new
         return len(items) == len(old.items) and all(
             a is b or unchanged(a, b) for a, b in zip(old.items, items, strict=True)
         )
@@ -81,7 +82,8 @@ def shown(value: Any) -> str:
     if type(value) is Contents:
         plain = all(type(x) in PLAIN for x in value.items)
         items = value.items
-        value = dict(zip(items[::2], items[1::2], strict=True)) if value.kind is dict else value.kind(items)
+        is_dict, is_list = issubclass(value.kind, dict), value.kind not in (tuple, set)
+        value = dict(zip(items[::2], items[1::2], strict=True)) if is_dict else (list if is_list else value.kind)(items)
     text = repr(value) if plain else "something else"
     return text if len(text) < 50 else text[:47] + "..."
 
@@ -110,6 +112,8 @@ def places(fn: Any) -> list[Place]:
     while todo:
         f = todo.pop(0)
         while isinstance(f, functools.partial):
+            key, given = (id(f), "arguments"), [*f.args, *f.keywords.values()]
+            found[key] = Place("an argument of functools.partial", functools.partial(lambda given: given, given), key)
             f = f.func
         f = getattr(f, "__wrapped__", f)  # a compiled or decorated function
         owner = MISSING
@@ -130,8 +134,8 @@ def places(fn: Any) -> list[Place]:
 
 def members(value: Any) -> Iterable[Any]:
     """What is in a small container."""
-    if type(value) in (list, tuple, set, dict) and len(value) <= SMALL:
-        return list(value.values()) if type(value) is dict else list(value)
+    if isinstance(value, CONTAINERS) and len(value) <= SMALL:
+        return list(value.values()) if isinstance(value, dict) else list(value)
     return ()
 
 
@@ -180,6 +184,9 @@ def behind(place: Place, attribute: str) -> Place | None:
     if isinstance(owner, types.ModuleType) and not is_users(owner):
         return None
     held = inspect.getattr_static(owner, attribute, MISSING)
+    if isinstance(held, property) and held.fget is not None:
+        method = functools.partial(types.MethodType, held.fget, owner)  # its code is read, and not guarded itself
+        return Place(f"{place.description}.{attribute}", method, (id(owner), attribute))
     harmless = (types.FunctionType, staticmethod, classmethod, types.MemberDescriptorType)
     if held is MISSING or (hasattr(type(held), "__get__") and not isinstance(held, harmless)):
         return None
@@ -264,6 +271,20 @@ def attribute_guards(description: str, owner: Any) -> dict[tuple[Any, ...], Guar
         if plain and key not in own_business:
             get = functools.partial(attributes.get, key, MISSING)
             guards[id(owner), key] = Guard(f"{description}.{key}", get, old)
+    return guards
+
+
+def array_guards(fn: Any, read_anew: Iterable[np.ndarray]) -> list[Guard]:
+    """Guards for what is in the small NumPy arrays that a function finds.
+
+    Except for those in `read_anew`, which are inputs of the graph: from the others, the function has computed numbers.
+    """
+    known = {id(a) for array in read_anew for a in (array, array.base)}
+    guards = []
+    for place in places(fn):
+        value = place.get()
+        if isinstance(value, np.ndarray) and value.size <= SMALL and value.dtype != object and id(value) not in known:
+            guards.append(Guard(f"{place.description} (its elements)", value.tobytes, value.tobytes()))
     return guards
 
 

@@ -175,6 +175,34 @@ def test_what_a_name_in_the_closure_stands_for_is_replaced():
         assert len(f.traces) == 2, f.traces
 
 
+def test_what_a_number_taken_from_an_array_or_a_property_was_made_of():
+    import collections
+    import functools
+
+    class Scaled:
+        base = 1.0
+
+        @property
+        def scale(self):
+            return self.base * 2.0
+
+    scaled, array, long = Scaled(), np.array([1.0, 2.0], "float32"), [1.0] * 100
+    ordered, given = collections.OrderedDict(a=1.0), [1.0]
+    for f, change in [
+        (lambda t: t * scaled.scale, lambda: setattr(scaled, "base", 5.0)),
+        (lambda t: t * float(array[0]), lambda: array.__setitem__(0, 7.0)),
+        (lambda t: t * (array * 2), lambda: array.__setitem__(1, 9.0)),
+        (lambda t: t * long[80], lambda: long.__setitem__(80, 3.0)),
+        (lambda t: t * ordered["a"], lambda: ordered.update(a=4.0)),
+        (functools.partial(lambda t, k: t * k[0], k=given), lambda: given.__setitem__(0, 6.0)),
+    ]:
+        compiled = mg.compile(f)
+        before = compiled(x).tolist()
+        assert before == f(x).tolist() == compiled(x).tolist() and len(compiled.traces) == 1
+        change()
+        assert compiled(x).tolist() == f(x).tolist() != before
+
+
 def test_what_a_container_in_the_closure_holds_is_replaced():
     held = {"layers": [mg.nn.Linear(2, 2)], "scale": 1.0}
     f = mg.compile(lambda x: held["layers"][0](x) * held["scale"])

@@ -106,6 +106,7 @@ def test_dynamic_and_static_steps_may_be_mixed():
     compiled = mg.compile(step)
     mixed = [(compiled if i % 2 else step)(x, y).item() for i in range(6)]
     assert mixed == pytest.approx(reference, rel=1e-6)
+    assert len(compiled.traces) == 1
 
 
 def test_evaluation_mode_is_part_of_what_is_compiled():

@@ -44,6 +44,8 @@ class Part(NamedTuple):
 class Group:
     """Parameters that share hyper-parameters; the hyper-parameters are attributes, which may be assigned."""
 
+    _not_watched = ("parts", "kinds")  # by the guards of a compiled step: they serve steps in dynamic mode
+
     def __init__(self, parameters: Sequence[Variable], lr: float, options: dict[str, Any], names: Sequence[str]):
         self.parameters = list(parameters)
         self.lr = Variable(np.float64(lr), name="lr")
