@@ -97,6 +97,10 @@ class ShapeError(MinigraphError, ValueError):
     """Shapes, axes or sizes that do not fit each other."""
 
 
+class CompilerError(MinigraphError, RuntimeError):
+    """The C compiler could not be run, or refused the generated code."""
+
+
 class DTypeError(MinigraphError, TypeError):
     """A dtype or a Python type that an operation cannot take."""
 

@@ -209,7 +209,7 @@ class Graph:
             ArgumentError: a placeholder is missing or unknown.
             ShapeError, DTypeError: a value does not fit its placeholder.
         """
-        from .trace import Program
+        from .compiler import Program
 
         if self._recorder is not None:
             raise GraphError(

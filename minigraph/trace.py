@@ -31,7 +31,7 @@ import numpy as np
 from . import backend
 from . import tree as pytree
 from .autodiff import history, stop_gradient
-from .compiler import Executable, Step, default_passes, eliminate_dead_code, optimize
+from .compiler import Program, Step
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
 from .guards import Guard, array_guards, attribute_guards, guards_of, random_states, shown, snapshot, unchanged
@@ -422,54 +422,6 @@ def argument(x: Any, position: int, compiled: Compiled, args: Any, kwargs: Any) 
     return Argument("static", (kind, x)), None
 
 
-class Program:
-    """A graph, made ready to run: optimised by the passes, planned, and turned into code."""
-
-    def __init__(self, graph: Graph, passes: Sequence[Any] | None = None):
-        self.traced = graph
-        self.passes = default_passes() if passes is None else passes
-        self.graph, self.steps = optimize(graph, self.passes)
-        self.executable = Executable(self.graph)
-        self.cells = list(self.graph.reads)
-
-    @functools.cached_property
-    def closed(self) -> tuple[Graph, list[Any]]:
-        """The graph with the variables it reads as further inputs, and those it assigns as further outputs; and the
-        variables it reads.
-
-        It is the traced graph, to be differentiated: in the optimised one, `stop_gradient(x)` has become `x`.
-        """
-        g = eliminate_dead_code(self.traced)
-        cells = list(g.reads)
-        closed = Graph(g.nodes, [*g.inputs, *g.reads.values()], g.roots(), name=g.name)
-        same = cells == self.cells
-        executable = self.executable if same else Executable(optimize(closed, self.passes)[0])
-        closed._programs["executable"] = executable
-        return closed, cells
-
-    def run(self, arrays: Sequence[Any]) -> list[Any]:
-        """Run on the arrays of the inputs; read and assign the variables. Returns the arrays of the outputs.
-
-        Variables are assigned after everything has been computed: an error or an interrupt leaves all of them as they
-        were.
-        """
-        now = mode.get()
-        values = [*arrays, *[cell._tensor.value for cell in self.cells]]
-        results = self.executable.debug(values, now.hooks) if now is not None and now.hooks else self.executable(values)
-        n = len(self.graph.outputs)
-        self.store(results[n:])
-        return results[:n]
-
-    def store(self, arrays: Sequence[Any]) -> None:
-        """Assign the variables. An interrupt between two of them waits until all are assigned."""
-        if self.executable.assigned or self.executable.cleared:
-            with held():
-                for cell, array in zip(self.executable.assigned, arrays, strict=True):
-                    cell.store(array)
-                for cell in self.executable.cleared:
-                    cell.store(None)
-
-
 class Version:
     """What one trace of a function gave: the program, and what it assumed."""
 
@@ -523,7 +475,7 @@ class Version:
         ]
         graph = recorder.graph(outputs, recorder.given())
         self.arrays = [array for array, _ in recorder.arrays.values()]
-        self.program = Program(graph, compiled.chosen_passes)
+        self.program = Program(graph, compiled.chosen_passes, compiled.backend)
         for m in recorder.objects.values():
             before |= attribute_guards(type(m).__name__, m) | guards_of(m)
         self.guards = list(before.values())
@@ -609,12 +561,18 @@ class Compiled:
     lists every trace so far, with the reason for it.
     """
 
-    def __init__(self, fn: Callable, static_argnames: Sequence[str] = (), passes: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        fn: Callable,
+        static_argnames: Sequence[str] = (),
+        passes: Sequence[Any] | None = None,
+        backend: str | None = None,
+    ):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-        self.chosen_passes = passes
+        self.chosen_passes, self.backend = passes, backend
         self.versions: dict[Any, list[Version]] = {}  # newest last; of each signature, newest first
         self.traces: list[str] = []
         self.last: Version | None = None
@@ -750,12 +708,12 @@ class Compiled:
     @property
     def source(self) -> str:
         """The generated code."""
-        return self._last().program.executable.source
+        return self._last().program.source
 
     @property
     def memory(self) -> Any:
         """The memory plan: buffers, their lifetimes, and peak bytes."""
-        return self._last().program.executable.memory
+        return self._last().program.memory
 
     @property
     def captured(self) -> list[Tensor]:
@@ -767,7 +725,7 @@ class Compiled:
             return self
         bound = instance.__dict__.get("_compiled_methods", {}).get(self.name)
         if bound is None:
-            bound = Compiled(types.MethodType(self.fn, instance), self.static_argnames, self.chosen_passes)
+            bound = Compiled(types.MethodType(self.fn, instance), self.static_argnames, self.chosen_passes, self.backend)
             instance.__dict__.setdefault("_compiled_methods", {})[self.name] = bound
         return bound
 
@@ -784,7 +742,11 @@ def parameter_names(fn: Callable) -> list[str]:
 
 
 def compile(
-    fn: Callable | None = None, *, static_argnames: Sequence[str] | str = (), passes: Sequence[Any] | None = None
+    fn: Callable | None = None,
+    *,
+    static_argnames: Sequence[str] | str = (),
+    passes: Sequence[Any] | None = None,
+    backend: str | None = None,
 ) -> Any:
     """Static mode for a function: trace it once per signature, optimise, and run generated code from then on.
 
@@ -794,9 +756,14 @@ def compile(
     Args:
         fn: the function; without it, `compile` is a decorator with options.
         static_argnames: names of arguments whose values are part of the signature although they are floats or tensors.
-        passes: the optimisation passes, in order; `minigraph.compiler.default_passes()` unless given, `()` for none.
+        passes: the optimisation passes, in order; those of `minigraph.compiler.default_passes(backend)` unless given,
+            `()` for none.
+        backend: "c": one C function for everything; "numpy": a Python function that calls NumPy. Unless given, what
+            the environment variable MINIGRAPH_BACKEND says, or else "c" where there is a C compiler. On another device
+            than the CPU it is always "numpy", which then means that device's library.
 
     Raises:
+        ArgumentError: there is no such backend.
         TraceError: when called, if the function does what a trace cannot follow: branching on a value, `.numpy()`,
             NumPy random numbers, changing Python values from inside.
 
@@ -809,7 +776,7 @@ def compile(
     <compiled f: 1 trace>
     """
     if fn is None:
-        return functools.partial(compile, static_argnames=static_argnames, passes=passes)
+        return functools.partial(compile, static_argnames=static_argnames, passes=passes, backend=backend)
     if isinstance(fn, Compiled):
         return fn
     if not callable(fn):
@@ -820,4 +787,4 @@ def compile(
             actual="a generator or coroutine function",
             remedy="return a list of the results",
         )
-    return Compiled(fn, static_argnames, passes)
+    return Compiled(fn, static_argnames, passes, backend)

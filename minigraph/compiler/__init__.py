@@ -14,13 +14,15 @@ from .passes import (
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
+    fuse,
     optimize,
     simplify,
 )
+from .prepare import Program
 from .run import Executable
 from .schedule import schedule
 
 __all__ = [
-    "Change", "Executable", "MemoryPlan", "Step", "default_passes", "eliminate_common_subexpressions",
-    "eliminate_dead_code", "fold_constants", "optimize", "plan_memory", "schedule", "simplify", "substitute",
+    "Change", "Executable", "MemoryPlan", "Program", "Step", "default_passes", "eliminate_common_subexpressions",
+    "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory", "schedule", "simplify", "substitute",
 ]  # fmt: skip

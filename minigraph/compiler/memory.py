@@ -11,6 +11,7 @@ Peak and total are in bytes. `bound` is the largest sum of results alive at one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from ..graph import Graph
@@ -50,6 +51,40 @@ class MemoryPlan:
             note = " in place" if b.in_place_of is not None else ""
             lines.append(f"  step {b.start:>3} to {b.end:>3}  {b.nbytes:>10,} B  {place:>9}  {b.node.op.name}{note}")
         return "\n".join(lines)
+
+
+def place(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Offsets in one arena for results with lives (first step, last step, bytes), and the size of the arena.
+
+    >>> mg.compiler.memory.place([(0, 1, 64), (1, 2, 64), (2, 3, 64)])
+    ([0, 64, 0], 128)
+    """
+    offsets = [0] * len(lives)
+    placed: list[tuple[int, int, int, int]] = []  # start, end, offset, nbytes
+    arena = 0
+    for i in sorted(range(len(lives)), key=lambda i: (-lives[i][2], lives[i][0])):
+        start, end, size = lives[i]
+        size = -(-size // ALIGNMENT) * ALIGNMENT
+        lowest = 0
+        for _, _, at, taken in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
+            if lowest + size <= at:
+                break
+            lowest = max(lowest, at + taken)
+        placed.append((start, end, lowest, size))
+        offsets[i] = lowest
+        arena = max(arena, lowest + size)
+    return offsets, arena
+
+
+def peaks(buffers: Sequence[Buffer], arena: int, steps: int) -> tuple[int, int]:
+    """The lower bound of a schedule (the most bytes alive at one time), and the peak of a plan: the arena and the most
+    bytes outside it."""
+    alive, outside = [0] * (steps + 2), [0] * (steps + 2)
+    for b in buffers:
+        for counts in (alive, outside) if b.offset is None else (alive,):
+            counts[b.start] += b.nbytes
+            counts[b.end + 1] -= b.nbytes
+    return max(accumulate(alive), default=0), arena + max(accumulate(outside), default=0)
 
 
 def owner_of(n: Tensor, owners: dict[int, Tensor]) -> Tensor:
@@ -110,30 +145,15 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
                 root = first[key] = first[id(o)]
                 chain_end[id(root)] = end
                 break
-    placed: list[tuple[int, int, int, int]] = []  # start, end, offset, nbytes
-    offsets: dict[int, int] = {}
     roots = [n for n in own if id(n) in planned and id(n) not in forever and first[id(n)] is n]
-    arena = 0
-    for n in sorted(roots, key=lambda n: (-nbytes(n), position[id(n)])):
-        start, end = position[id(n)], chain_end[id(n)]
-        size = -(-nbytes(n) // ALIGNMENT) * ALIGNMENT
-        lowest = 0
-        for _, _, at, taken in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
-            if lowest + size <= at:
-                break
-            lowest = max(lowest, at + taken)
-        placed.append((start, end, lowest, size))
-        offsets[id(n)] = lowest
-        arena = max(arena, lowest + size)
-    buffers, alive, outside = [], [0] * (last + 1), [0] * (last + 1)
+    found, arena = place([(position[id(n)], chain_end[id(n)], nbytes(n)) for n in roots])
+    offsets = {id(n): offset for n, offset in zip(roots, found, strict=True)}
+    buffers = []
     for n in own:
         key = id(n)
-        start, end = position[key], last if key in forever else ends[key]
+        end = last if key in forever else ends[key]
         offset = offsets.get(id(first[key])) if key in planned and key not in forever else None
-        buffers.append(Buffer(n, nbytes(n), start, end, offset, taken_over.get(key)))
-        if key in taken_over:  # its bytes are those of the node it replaces, which ends at this step
-            start += 1
-        for i in range(start, end + 1):
-            alive[i] += nbytes(n)
-            outside[i] += nbytes(n) if offset is None else 0
-    return MemoryPlan(buffers, arena, max(alive, default=0), arena + max(outside, default=0))
+        buffers.append(Buffer(n, nbytes(n), position[key], end, offset, taken_over.get(key)))
+    # the bytes of a result that takes another's place are that one's, until the step is done
+    shifted = [b if b.in_place_of is None else b._replace(start=b.start + 1) for b in buffers]
+    return MemoryPlan(buffers, arena, *peaks([b for b in shifted if b.start <= b.end], arena, last))

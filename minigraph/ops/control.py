@@ -86,9 +86,11 @@ def unused(t: Tensor) -> Tensor:
 def executable(graph: Graph) -> Any:
     """The graph made ready to run, once."""
     if "executable" not in graph._programs:
-        from ..compiler import Executable, default_passes, optimize
+        from ..compiler import Program
 
-        graph._programs["executable"] = Executable(optimize(graph, default_passes())[0])
+        backend = graph._programs.get("backend", "numpy")  # bodies of loops are small, and run by NumPy
+        program = Program(graph, backend=backend)
+        graph._programs["executable"] = program.executable if program.native is None else program.run
     return graph._programs["executable"]
 
 
@@ -110,6 +112,8 @@ def gradient_graph(graph: Graph, needs: Sequence[bool]) -> Graph:
 
         specs = [spec_of(x.value) for x in (*graph.inputs, *graph.outputs)]
         graph._programs[key] = trace(pull, specs, f"gradient of {graph.name}")[0]
+        if "backend" in graph._programs:
+            graph._programs[key]._programs["backend"] = graph._programs["backend"]
     return graph._programs[key]
 
 

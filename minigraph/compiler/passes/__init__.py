@@ -17,7 +17,9 @@ from .algebra import simplify
 from .change import Change
 from .common import eliminate_common_subexpressions
 from .dead import eliminate_dead_code
+from .expand import expand
 from .fold import fold_constants
+from .fuse import fuse
 
 Pass = Callable[[Graph], Graph]
 
@@ -41,13 +43,18 @@ class Step(NamedTuple):
         return "\n".join(lines)
 
 
-def default_passes() -> list[Pass]:
-    """The passes of `mg.compile`, in order; none of them changes a value.
+def default_passes(backend: str = "numpy") -> list[Pass]:
+    """The passes of `mg.compile` for a backend, "numpy" or "c", in order; none of the rules changes a value.
+
+    For C, composite operations are taken apart and everything that can share a loop is put together.
 
     >>> [p.__name__ for p in mg.compiler.default_passes()]
     ['fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code']
+    >>> [p.__name__ for p in mg.compiler.default_passes("c")][4:]
+    ['expand', 'fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code', 'fuse']
     """
-    return [fold_constants, simplify, eliminate_common_subexpressions, eliminate_dead_code]
+    clean: list[Pass] = [fold_constants, simplify, eliminate_common_subexpressions, eliminate_dead_code]
+    return [*clean, expand, *clean, fuse] if backend == "c" else clean
 
 
 def optimize(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, list[Step]]:

@@ -1,0 +1,387 @@
+"""A whole graph as one C function.
+
+The function gets one table of addresses: the arena, the arrays of the inputs and variables, the constants, and the
+arrays of the results. It calls the kernels of the schedule one after another and returns a status. An operation that
+has no C runs by its own code all the same: the function calls back.
+
+Results are written in one of three ways. An output is written straight into a fresh array. A variable's new value is
+written over its old one, if every reader of the old value has read by then and nothing can fail any more. Otherwise it
+is computed in the arena and copied at the very end. So a step that fails has changed nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..graph import Graph, substitute
+from ..op import Op, spec_of
+from ..tensor import Tensor
+from .expressions import Unsupported, Writer, c_type
+from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
+from .memory import Buffer, MemoryPlan, peaks, place
+from .passes.algebra import made
+from .passes.fuse import FUSED
+from .render import KernelText, combination
+from .schedule import schedule
+from .statements import BLAS_THREADS, SET_BLAS_THREADS, WRITERS
+
+COPY = Op("copy", run=lambda xp, x: xp.array(x, copy=True), infer=lambda x: x, expression="x", elementwise=True)
+
+ARENA, CALLBACK, CLOCK, FIRST = 0, 5, 6, 7  # entries of the table, beside those of BLAS
+CONTIGUOUS = 0x101  # of NumPy's flags: in C order, and aligned
+OK, NOT_CONTIGUOUS, OUT_OF_RANGE, FAILED = range(4)  # what the function returns
+
+PRELUDE = """#include <stdint.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* The memory and the flags of a NumPy array, as NumPy's binary interface lays them out. */
+#define DATA(array) (*(char **)((array) + {head}))
+#define FLAGS(array) (*(int *)((array) + {head} + 48))
+"""
+ONE_POOL = """/* BLAS uses the thread that calls it, and nobody else's. */
+int {name}(char **p) {{
+  int before = ((int (*)(void))p[{get}])();
+  ((void (*)(int))p[{put}])(1);
+  int status = run(p);
+  ((void (*)(int))p[{put}])(before);
+  return status;
+}}
+"""
+TIMER = """#include <time.h>
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1e9 + t.tv_nsec; }
+"""
+
+Key = tuple[int, int]  # what is in memory: (id of a node, which of its results)
+
+
+class OutOfRange(Exception):
+    """A label or an index that the function refused. It has no words for it: another executor finds them."""
+
+
+class Step(NamedTuple):
+    """One statement of the function: what it computes, reads and writes, and whether it can fail."""
+
+    node: Tensor
+    kind: str  # "kernel", "statement" or "callback"
+    reads: tuple[Tensor, ...]
+    writes: tuple[Key, ...]
+    fallible: bool
+    detail: Any = None
+
+
+def key_of(base: Tensor) -> Key:
+    if is_item(base):
+        return id(base.inputs[0]), base.attrs["index"]
+    return id(base), 0
+
+
+def made_contiguous(graph: Graph) -> Graph:
+    """The graph with a copy where something has to be contiguous and is not: a reshape that is no view, and a result
+    that only looks at something else."""
+    views = Views()
+
+    def visit(n: Tensor) -> Tensor:
+        if n.op.name == "reshape" and in_memory(n) and in_memory(n.inputs[0]) and views[n] is None:
+            return made("reshape", made("copy", n.inputs[0], like=n), like=n, **n.attrs)
+        return n
+
+    def whole(t: Tensor) -> Tensor:
+        view = views[t]
+        if view is not None and (view.strides == contiguous(t.shape) or not t.size):
+            return t
+        if id(t) not in copies:
+            copies[id(t)] = made("copy", t, like=t)
+        return copies[id(t)]
+
+    copies: dict[int, Tensor] = {}
+    g = substitute(graph, visit)
+    outputs = [whole(t) for t in g.outputs]
+    assigns = {cell: None if t is None else whole(t) for cell, t in g.assigns.items()}
+    return Graph([*g.nodes, *copies.values()], g.inputs, outputs, reads=g.reads, assigns=assigns, name=g.name)
+
+
+class NativeProgram:
+    """The plan of a graph as one C function.
+
+    Attributes:
+        source: the C text. symbol: the function's name.
+        arguments: nodes whose arrays are given, in order; constants: nodes whose arrays are part of the graph.
+        roots: the results. in_place: for each, whether an assigned variable's array is written directly.
+        arena: bytes; memory: the `MemoryPlan`. callbacks: the nodes that run by their own code.
+    """
+
+    def __init__(self, graph: Graph, *, products: bool, threads: int = 1):
+        self.threads = threads
+        self.graph = made_contiguous(graph)
+        self.products = products
+        self.views = Views()
+        self.functions: dict[str, str] = {}  # name -> text of the functions that kernels and statements call
+        self.order = schedule(self.graph)
+        self.arguments = [*self.graph.inputs, *self.graph.reads.values()]
+        self.roots = self.graph.roots()
+        self.constants: list[Tensor] = []
+        self.callbacks: list[Tensor] = []
+        self.entries = {key_of(n): FIRST + i for i, n in enumerate(self.arguments)}
+        self.first_root = FIRST + len(self.arguments)
+        self.first_constant = self.first_root + len(self.roots)
+        self.several = {(id(n.inputs[0]), n.attrs["index"]): n for n in self.order if is_item(n)}
+        self.kernels: dict[str, str] = {}  # parameters and body -> name
+        self.comments: dict[str, str] = {}
+        self.steps = [self.step(n) for n in self.order if not self.silent(n)]
+        self.place_results()
+        self.symbol = re.sub(r"\W", "_", graph.name) if re.match(r"[A-Za-z]\w*$", graph.name) else "graph"
+        self.source = self.text()
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+    def silent(self, n: Tensor) -> bool:
+        """Whether a node needs no step: it only looks at memory."""
+        return is_item(n) or (is_view(n) and self.viewable(n))
+
+    def viewable(self, n: Tensor) -> bool:
+        return self.views.look(n) is not None if type(n.value) is tuple else self.views[n] is not None
+
+    def base(self, x: Tensor) -> Tensor:
+        view = self.views[x] if type(x.value) is not tuple else None
+        return x if view is None else view.base
+
+    def step(self, n: Tensor) -> Step:
+        count = len(n.value) if type(n.value) is tuple else 1
+        writes = tuple([(id(n), i) for i in range(count)])
+        if type(n.value) is not tuple or n.op is FUSED:
+            kernel = self.kernel(n)
+            if kernel is not None:
+                return Step(n, "kernel", tuple(self.outer(n, b) for b in kernel.given), writes, kernel.checks, kernel)
+        if n.op.name in WRITERS and self.products and all(in_memory(x) for x in n.inputs):
+            statement = WRITERS[n.op.name](n, self.views)
+            if statement is not None:
+                self.functions |= statement.functions
+                return Step(n, "statement", tuple(self.base(x) for x in n.inputs), writes, False, statement)
+        self.callbacks.append(n)
+        return Step(n, "callback", tuple(self.base(x) for x in n.inputs), writes, True, len(self.callbacks) - 1)
+
+    def kernel(self, n: Tensor) -> KernelText | None:
+        """The kernel of a node, rendered, or None if a part of it has no C."""
+        if n.op is FUSED:
+            body = n.attrs["body"]
+            kernel, members, outputs = Kernel(Views()), body.operations, list(body.outputs)
+        else:
+            kernel, members, outputs = Kernel(self.views), (n,), [n]
+        for m in members:
+            if not is_view(m) and not kernel.accepts(m):
+                return None
+        writer = Writer()
+        text = KernelText(kernel, outputs, writer, self.threads)
+        try:
+            text.text = text.render()
+        except Unsupported:
+            return None
+        self.functions |= writer.functions
+        return text
+
+    def outer(self, n: Tensor, given: Tensor) -> Tensor:
+        """The node of the graph that a kernel's body knows as the leaf `given`."""
+        if n.op is not FUSED:
+            return given
+        for inner, x in zip(n.attrs["body"].inputs, n.inputs, strict=True):
+            if inner is given:
+                return x
+        return given  # a constant
+
+    # --------------------------------------------------------------------------------------------------------- memory
+    def place_results(self) -> None:
+        """Decide where every result lies."""
+        writer = {key: i for i, s in enumerate(self.steps) for key in s.writes}
+        last_use = dict(writer)
+        readers: dict[Key, list[int]] = {}
+        for i, s in enumerate(self.steps):
+            for b in s.reads:
+                last_use[key_of(b)] = i
+                readers.setdefault(key_of(b), []).append(i)
+        last_fallible = max([i for i, s in enumerate(self.steps) if s.fallible], default=-1)
+        outputs = len(self.graph.outputs)
+        old = {id(cell): key_of(n) for cell, n in self.graph.reads.items()}
+        cells = [cell for cell, t in self.graph.assigns.items() if t is not None]
+        self.copies: list[tuple[int, Tensor]] = []  # (number of a root, what is copied to it at the end)
+        claimed: set[Key] = set()
+        for k, root in enumerate(self.roots):
+            view = self.views[root]
+            key = key_of(self.base(root))
+            direct = (
+                view is not None and key in writer and key not in claimed and view.offset == 0
+                and view.strides == contiguous(root.shape) and root.size == view.base.size
+            )  # fmt: skip
+            if direct and k >= outputs:
+                at = writer[key]
+                before = old.get(id(cells[k - outputs]))
+                direct = at > last_fallible and all(
+                    i < at or (i == at and self.same_point(self.steps[i], key, before))
+                    for i in readers.get(before, ())  # type: ignore[arg-type]
+                )
+            if direct:
+                claimed.add(key)
+                self.entries[key] = self.first_root + k
+            else:
+                self.copies.append((k, root))
+                last_use[key] = len(self.steps)
+        kept = [key for key in writer if key not in self.entries]
+        sizes = {(id(n), i): spec_of(v).nbytes for n in self.order
+                 for i, v in enumerate(n.value if type(n.value) is tuple else (n.value,))}  # fmt: skip
+        lives = [(writer[key], last_use[key], sizes[key]) for key in kept]
+        wanted = {i: size for i, s in enumerate(self.steps) if (size := self.scratch_of(s))}
+        hungry = list(wanted)
+        found, self.arena = place([*lives, *[(i, i, size) for i, size in wanted.items()]])
+        self.offsets = dict(zip(kept, found, strict=False))
+        self.scratch = {id(self.steps[i].node): at for i, at in zip(hungry, found[len(kept) :], strict=True)}
+        buffers = [
+            Buffer(self.steps[writer[key]].node, sizes[key], writer[key], last_use[key], self.offsets.get(key))
+            for key in writer
+        ]
+        self.memory = MemoryPlan(buffers, self.arena, *peaks(buffers, self.arena, len(self.steps)))
+
+    def scratch_of(self, s: Step) -> int:
+        """Bytes that a step needs for itself."""
+        if s.kind == "statement":
+            return int(s.detail.scratch)
+        if s.kind == "kernel" and s.detail.split is not None:
+            return (self.threads - 1) * sum(-(-m.node.nbytes // 64) * 64 for m in s.detail.members if m.role == "end")
+        return 0
+
+    def same_point(self, step: Step, written: Key, read: Key | None) -> bool:
+        """Whether a kernel reads a variable's old value only at the point where it writes the new one."""
+        if step.kind != "kernel":
+            return False
+        text: KernelText = step.detail
+        inner = [b for b in text.given if key_of(self.outer(step.node, b)) == read]
+        outputs = step.node.attrs["body"].outputs if step.node.op is FUSED else (step.node,)
+        new = text.kernel.members[id(outputs[written[1]])]
+        if new.role != "each":
+            return False
+        return all(
+            a.offset == 0 and a.steps == new.place.steps and m.role == "each"
+            and text.level[id(m.node)] <= text.level[id(new.node)]
+            for m in text.members for a in m.operands if any(a.base is b for b in inner)
+        )  # fmt: skip
+
+    # ----------------------------------------------------------------------------------------------------------- text
+    def address(self, base: Tensor) -> str:
+        """The C expression for the memory of something."""
+        return self.address_of(key_of(base), base.dtype, base)
+
+    def address_of(self, key: Key, dtype: Any, base: Tensor | None = None) -> str:
+        kind = c_type(dtype) if dtype in DTYPES else "char"
+        if key in self.offsets:
+            return f"({kind} *)(arena + {self.offsets[key]})"
+        if key not in self.entries:
+            assert base is not None
+            assert base.op is None, base
+            self.entries[key] = self.first_constant + len(self.constants)
+            self.constants.append(base)
+        return f"({kind} *)DATA(p[{self.entries[key]}])"
+
+    def name_of(self, step: Step) -> str:
+        """The name of a kernel, the same for kernels that have the same text."""
+        text: KernelText = step.detail
+        if text.text not in self.kernels:
+            members = [m.node.op.name for m in text.members]
+            words = members if len(members) < 4 else [*members[:2], members[-1]]
+            self.kernels[text.text] = f"k{len(self.kernels)}_{'_'.join(words)}"
+            self.comments[text.text] = "\n".join(
+                f"// {m.node.op.name}{'' if m.node.site is None else f'  {m.node.site}'}" for m in text.members[:40]
+            )
+        return self.kernels[text.text]
+
+    def statement(self, s: Step) -> str:
+        if s.kind == "callback":
+            return f"if (((int (*)(int))p[{CALLBACK}])({s.detail})) return {FAILED};"
+        values = s.node.value if type(s.node.value) is tuple else (s.node.value,)
+        results = [self.address_of(key, spec_of(v).dtype) for key, v in zip(s.writes, values, strict=True)]
+        if s.kind == "statement":
+            names = {f"in{i}": self.address(b) for i, b in enumerate(s.reads)}
+            names |= {f"out{i}": text for i, text in enumerate(results)}
+            return str(s.detail.text.format(**names, t=f"(float *)(arena + {self.scratch.get(id(s.node), 0)})"))
+        given = [*[self.address(b) for b in s.reads], *results]
+        if s.fallible:
+            given.append("&status")
+        call = f"{self.name_of(s)}({', '.join(given)});"
+        if s.detail.split is not None:
+            call = self.shared(s, given)
+        return f"{call}\n  if (status) return {OUT_OF_RANGE};" if s.fallible else call
+
+    def shared(self, s: Step, given: list[str]) -> str:
+        """The call of a kernel by several threads. What they gather is gathered apart and put together in order, so
+        that the result does not depend on who is first."""
+        text: KernelText = s.detail
+        assert text.split is not None
+        n, threads, at = text.split.size, self.threads, self.scratch.get(id(s.node), 0)
+        first_output = len(text.given)
+        after = []
+        outputs = {id(m.node): m for m in text.members}
+        for j, key in enumerate(text.outputs):
+            m = outputs[key]
+            if m.role != "end":
+                continue
+            kind, size = c_type(m.node.dtype), -(-m.node.nbytes // 64) * 64
+            target = given[first_output + j]
+            given[first_output + j] = f"t ? ({kind} *)(arena + {at} + (t - 1) * {size}) : {target}"
+            for t in range(1, threads):
+                part = f"(({kind} *)(arena + {at + (t - 1) * size}))[z]"
+                after.append(
+                    f"  for (long z = 0; z < {m.node.size}; z++) {combination(m.node, f'({target})[z]', part)}"
+                )
+            at += (threads - 1) * size
+        given = [*given, f"{n}L * t / {threads}", f"{n}L * (t + 1) / {threads}"]
+        lines = [
+            "",
+            f"  #pragma omp parallel for num_threads({threads}) schedule(static)",
+            f"  for (int t = 0; t < {threads}; t++) {self.name_of(s)}({', '.join(given)});",
+        ]
+        return "\n".join([*lines, *after])
+
+    @property
+    def parallel(self) -> bool:
+        """Whether any step is done by several threads."""
+        return "#pragma omp parallel" in self.source
+
+    def text(self, *, timed: bool = False) -> str:
+        """The C text; `timed`: each step adds the nanoseconds that it took to an array of doubles."""
+        body = []
+        if timed:
+            body.append(f"  double *spent = (double *)p[{CLOCK}], start;")
+        for i, s in enumerate(self.steps):
+            note = repr(spec_of(s.node.value)) if type(s.node.value) is not tuple else ""
+            where = f"  {s.node.scope}" if s.node.scope else ""
+            statement = self.statement(s)
+            if timed:
+                statement = f"start = now(); {statement} spent[{i}] += now() - start;"
+            body.append(f"  {statement}  // {s.node.op.name} {note}{where}".rstrip())
+        copying = []
+        for k, root in self.copies:
+            view = self.views[root]
+            assert view is not None
+            if root.nbytes:
+                source = f"(char *)({self.address(view.base)}) + {view.offset * root.dtype.itemsize}"
+                copying.append(f"  memcpy(DATA(p[{self.first_root + k}]), {source}, {root.nbytes});")
+        parts = [PRELUDE.format(head=object.__basicsize__), TIMER if timed else ""]
+        parts += [text.strip() + "\n" for text in self.functions.values()]
+        parts += [
+            f"{self.comments[t]}\nstatic __attribute__((noinline)) void {name}{t}" for t, name in self.kernels.items()
+        ]
+        names = [n.name or f"input {i}" for i, n in enumerate(self.arguments)]
+        arguments = "\n".join(
+            f"//   p[{FIRST + i}] {name}: {spec_of(n.value)!r}"
+            for i, (name, n) in enumerate(zip(names, self.arguments, strict=True))
+        )
+        head = [f"{arguments}", f"int {self.symbol}(char **p) {{", f"  char *arena = p[{ARENA}];", "  int status = 0;"]
+        if self.arguments:
+            last = FIRST + len(self.arguments)
+            head.append(f"  for (int i = {FIRST}; i < {last}; i++)")
+            head.append(f"    if ((FLAGS(p[i]) & {CONTIGUOUS:#x}) != {CONTIGUOUS:#x}) return {NOT_CONTIGUOUS};")
+        end = ["  (void)arena, (void)status;", f"  return {OK};", "}", ""]
+        if any(name.startswith("product") for name in self.functions):
+            end.append(ONE_POOL.format(name=self.symbol, get=BLAS_THREADS, put=SET_BLAS_THREADS))
+            head[1] = "static int run(char **p) {"
+        return "\n".join([*parts, *head, *body, *copying, *end])
