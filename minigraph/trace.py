@@ -35,7 +35,6 @@ from .compiler import Program, Step
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
 from .guards import Guard, array_guards, attribute_guards, guards_of, random_states, shown, snapshot, unchanged
-from .interrupt import held
 from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
 from .tensor import FREED, Tensor, lift, sequence, tensor
 from .variable import INPUT, READ, Gradient, Variable, leaf
@@ -725,7 +724,8 @@ class Compiled:
             return self
         bound = instance.__dict__.get("_compiled_methods", {}).get(self.name)
         if bound is None:
-            bound = Compiled(types.MethodType(self.fn, instance), self.static_argnames, self.chosen_passes, self.backend)
+            method = types.MethodType(self.fn, instance)
+            bound = Compiled(method, self.static_argnames, self.chosen_passes, self.backend)
             instance.__dict__.setdefault("_compiled_methods", {})[self.name] = bound
         return bound
 
