@@ -435,6 +435,27 @@ def test_a_variable_that_is_used_twice_is_not_folded_away():
     assert "1 operation, 2 variables" in alone.boxes[-1].lines
 
 
+def test_variables_that_the_same_folded_boxes_use_share_a_box():
+    several = [mg.Variable(np.ones(k, f32), name=f"v{k}") for k in range(1, 6)]
+    with mg.record() as graph:
+        y = mg.tensor(1.0, name="x")
+        for scope in "ab":
+            with mg.named_scope(scope):
+                for v in several:
+                    y = y + v.sum()
+        y * several[0]
+    picture = draw.picture(graph, fold=0)
+    (shared,) = [b for b in picture.boxes if b.lines[0] == "4 variables"]
+    assert shared.lines == ("4 variables", "v2 … v5", "14 elements")
+    assert "v3: float32[3], 12 bytes" in shared.details
+    drawn = sorted((a.tail.lines[0], a.head.lines[0]) for a in picture.arrows if a.kind == "data")
+    assert drawn == [("4 variables", "a"), ("4 variables", "b"), ("a", "b"), ("b", "multiply"),
+                     ("v1", "a"), ("v1", "b"), ("v1", "multiply"), ("x", "a")]  # fmt: skip
+    assert is_acyclic(picture)
+    only_a = draw.picture(graph, fold=lambda scope: scope.name == "a")
+    assert [b.lines[0] for b in only_a.boxes if b.kind == "variable"] == [v.name for v in several]
+
+
 def test_a_nameless_input_of_a_folded_box_is_seen():
     """An array of a recorded run is an input, with a name or without; numbers that the program writes down fold."""
     data = mg.tensor(np.ones((5, 3), f32))

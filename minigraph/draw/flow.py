@@ -34,6 +34,7 @@ from .words import (
 HISTORY = 2000  # nodes of a tensor's history that are looked at
 TEACHING = 30  # up to so many nodes, values are shown without being asked for
 CROWD = 20  # where there is no room, more variables or constants than this are left out
+ALIKE = 3  # so many variables that the same folded boxes use share a box
 # operations whose inputs need no names on their arrows
 SYMMETRIC = {
     "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
@@ -137,14 +138,25 @@ class Flow:
             return None  # what goes into a module is to be seen; what each of a thousand steps takes is not
         return home
 
-    def shown_leaves(self, groups: dict[int, Group | None], crowded: bool) -> list[Tensor]:
+    def shown_leaves(self, groups: dict[int, Group | None], crowded: bool) -> list[list[Tensor]]:
         """The inputs, variables and constants that get a box: those that are not folded away with all their users and,
-        where it is crowded, not more than a few variables and constants."""
-        shown = [n for n in self.leaves if self.hidden_in(n, groups) is None]
+        where it is crowded, not more than a few variables and constants.
+
+        Variables that the same folded boxes use, and nothing else, are listed together: they share a box.
+        """
+        together: dict[Any, list[Tensor]] = {}
+        for n in self.leaves:
+            if self.hidden_in(n, groups) is None:
+                users = frozenset(id(groups[k]) if groups[k] else 0 for k in self.users[id(n)])
+                alike = n.op is READ and users and 0 not in users and id(n) not in self.outputs
+                together.setdefault(users if alike else id(n), []).append(n)
+        shown: list[list[Tensor]] = []
+        for leaves in together.values():
+            shown += [leaves] if len(leaves) >= ALIKE else [[n] for n in leaves]
         if not crowded:
             return shown
-        numbers = Counter(self.leaf_kind(n) for n in shown)
-        return [n for n in shown if id(n) in self.inputs or numbers[self.leaf_kind(n)] <= CROWD]
+        numbers = Counter(self.leaf_kind(leaves[0]) for leaves in shown)
+        return [x for x in shown if id(x[0]) in self.inputs or numbers[self.leaf_kind(x[0])] <= CROWD]
 
     def assigned(self, groups: dict[int, Group | None], crowded: bool) -> list[tuple[Any, Tensor]]:
         """(variable, node) for each assignment that gets a box: of a node that is not folded away."""
@@ -174,8 +186,7 @@ class Flow:
             if (hiding := self.hidden_in(n, self.groups)) is not None:
                 self.hidden[id(n)] = hiding
                 self.folded_leaves.setdefault(id(hiding), []).append(n)
-        leaves = self.shown_leaves(self.groups, crowded)
-        shown = {id(n) for n in leaves}
+        shown = {id(n): leaves for leaves in self.shown_leaves(self.groups, crowded) for n in leaves}
         room = self.limit - self.count(root, crowded)
         self.frames = {id(root): self.frame}
         places = self.places(root)
@@ -185,8 +196,9 @@ class Flow:
                 continue
             k = self.numbers.get(id(n))
             if k is None:
-                if id(n) in shown:
-                    self.boxes[id(n)] = self.draw_leaf(n, places)
+                if (leaves := shown.get(id(n))) is not None:
+                    box = self.draw_leaf(n, places) if len(leaves) == 1 else self.draw_variables(leaves, places)
+                    self.boxes.update({id(x): box for x in leaves})
             elif (group := self.groups[k]) is not None:
                 box = self.draw_folded(group, self.frames[id(places[k])])
                 for m in group.members():
@@ -198,11 +210,10 @@ class Flow:
         self.draw_assigns(crowded)
         self.draw_nested(room)
         if crowded:
-            self.note_what_is_missing(leaves)
+            self.note_what_is_missing()
 
-    def note_what_is_missing(self, shown: Sequence[Tensor]) -> None:
-        drawn = set(map(id, shown))
-        missing = [n for n in self.leaves if id(n) not in drawn and id(n) not in self.hidden]
+    def note_what_is_missing(self) -> None:
+        missing = [n for n in self.leaves if id(n) not in self.boxes and id(n) not in self.hidden]
         parts = [plural(k, kind) for kind, k in sorted(Counter(self.leaf_kind(n) for n in missing).items())]
         if not self.assigned(self.groups, True) and (hidden := self.assigned(self.groups, False)):
             parts.append(plural(len(hidden), "assignment"))
@@ -265,6 +276,15 @@ class Flow:
             name = leaf_name(node, self.inputs.get(id(node)))
             lines, heading = [name, types, shown, self.gradient_text(node)], f"{kind} {name}"
         return self.picture.box(kind, [*lines, self.output_text(node)], details(node, heading), frame)
+
+    def draw_variables(self, variables: Sequence[Tensor], places: dict[int, Group]) -> Box:
+        """One box for several variables with the same users."""
+        frame = self.common_frame([self.frames[id(places[k])] for n in variables for k in self.users[id(n)]])
+        title = plural(len(variables), "variable")
+        names = [leaf_name(n) for n in variables]
+        lines = [title, f"{names[0]} … {names[-1]}", plural(sum(n.size for n in variables), "element")]
+        said = [f"{name}: {size_text(n)}" for name, n in zip(names[:20], variables, strict=False)]
+        return self.picture.box("variable", lines, "\n".join(clean(s) for s in [title, *said]), frame)
 
     def common_frame(self, frames: Sequence[Frame | None]) -> Frame | None:
         """The innermost frame around all of these."""
