@@ -19,6 +19,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import call, is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +87,46 @@ def shown(value: Any) -> str:
         value = dict(zip(items[::2], items[1::2], strict=True)) if is_dict else (list if is_list else value.kind)(items)
     text = repr(value) if plain else "something else"
     return text if len(text) < 50 else text[:47] + "..."
+
+
+class Watch:
+    """All guards of a compiled function, held against the world at each call.
+
+    The usual case, in which every place holds the very object that it held, is found out in a few calls of C functions;
+    otherwise guard by guard, which also finds out what has changed.
+
+    >>> from minigraph.guards import Guard, Watch
+    >>> config = {"scale": 2.0}
+    >>> watch = Watch([Guard("scale", lambda: config["scale"], 2.0)])
+    >>> config["scale"] = 3.0
+    >>> watch.change()
+    'scale changed from 2.0 to 3.0'
+    """
+
+    def __init__(self, guards: Iterable[Guard]):
+        self.guards = list(guards)
+        self.made_anew = [g for g in self.guards if g.get() is not g.get()]
+        kept = [g for g in self.guards if g.get() is g.get()]
+        self.gets, self.objects = [g.get for g in kept], [g.get() for g in kept]
+        contents = [(g.value, x) for g, x in zip(kept, self.objects, strict=True) if type(g.value) is Contents]
+        self.empty = [x for old, x in contents if not old.items]
+        self.filled = [(old, x) for old, x in contents if old.items]
+
+    def change(self) -> str | None:
+        """The first change, in words; None if there is none."""
+        if (
+            all(map(is_, map(call, self.gets), self.objects))
+            and not any(self.empty)
+            and all(unchanged(old, x) for old, x in self.filled)
+            and all(unchanged(g.value, g.get()) for g in self.made_anew)
+        ):
+            return None
+        for description, get, value in self.guards:
+            new = get()
+            if new is not value and not unchanged(value, new):
+                return f"{description} changed from {shown(value)} to {shown(snapshot(new))}"
+        self.__init__(self.guards)  # type: ignore[misc]  # other objects with the same values: remember these
+        return None
 
 
 class Place(NamedTuple):

@@ -100,9 +100,7 @@ class Native:
             table[entry] = id(a)
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         table[p.first_root : p.first_root + len(results)] = list(map(id, results))
-        if p.callbacks:
-            self.show(given, others, results)
-        status = self.function(self.address)
+        status = self.start(given, others, results)
         if status == NOT_CONTIGUOUS:
             given, others = (
                 [np.require(a, None, ["C", "A"]) for a in given],
@@ -111,9 +109,7 @@ class Native:
             table[FIRST : FIRST + self.inputs] = list(map(id, given))
             for entry, a in zip(self.where_others, others, strict=True):
                 table[entry] = id(a)
-            if p.callbacks:
-                self.show(given, others, results)
-            status = self.function(self.address)
+            status = self.start(given, others, results)
         self.current = {}
         if status != OK:
             raise self.failure(status)
@@ -122,6 +118,14 @@ class Native:
             if self.alone < 0:
                 self.alone = sum(map(getrefcount, self.watched))
         return results
+
+    def start(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> int:
+        """Call the C function."""
+        if not self.program.callbacks:
+            return int(self.function(self.address))
+        self.show(given, others, results)
+        with held():  # an interrupt in Python code that C has called would be lost
+            return int(self.function(self.address))
 
     def measure(self, arrays: Sequence[Any], calls: int) -> list[float]:
         """The shortest time in seconds that each step took in so many calls, which are real ones: variables change."""
