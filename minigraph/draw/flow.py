@@ -347,8 +347,9 @@ class Flow:
         counted = plural(len(nodes), "operation") + (f", {plural(len(variables), 'variable')}" if variables else "")
         flow = [few(data), f"→ {few(go)}"] if data and go else [few(go)]
         lines = [title, kind, counted, *(flow if len(" ".join(flow)) > LONGEST else [" ".join(flow)])]
-        said = [title, kind, counted, f"takes {few(list(come.values()), 12)}", f"gives {few(go, 12)}",
-                ", ".join(f"{number} {name}" for name, number in often[:20])]  # fmt: skip
+        said = [title, kind, counted]
+        said += [f"{verb} {few(list(what), 12)}" for verb, what in (("takes", come.values()), ("gives", go)) if what]
+        said.append(", ".join(f"{number} {name}" for name, number in often[:20]))
         said += [f"{leaf_name(n)}: {size_text(n)}" for n in variables[:20]]
         if group.scope is not None:
             said.insert(1, f"in {group.scope}")
