@@ -30,6 +30,10 @@ from .threads import threads
 _tensor, _grad = attrgetter("_tensor"), attrgetter("_grad")
 
 
+LARGE = 1 << 18  # bytes from which on an output's memory is used again
+ALONE = 3  # references to an array that only `Native.returned` holds, counted where `fresh` looks at it
+
+
 class Native:
     """A graph, compiled to one C function. `native(arrays)` takes the arrays of the inputs, reads and assigns the
     variables of the graph, and returns the arrays of the outputs.
@@ -77,6 +81,7 @@ class Native:
             self.callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(self.call_back)
             self.table[CALLBACK] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
             self.steps = {s.detail: s for s in p.steps if s.kind == "callback"}
+        self.returned: list[np.ndarray | None] = [None] * len(self.outputs)
         self.homes: list[np.ndarray] = []
         self.alone = -1
         self.current: dict[int, Any] = {}
@@ -98,7 +103,7 @@ class Native:
         others = [a if type(a) is np.ndarray else np.asarray(a) for a in others]
         for entry, a in zip(self.where_others, others, strict=True):
             table[entry] = id(a)
-        results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        results = self.fresh()
         table[p.first_root : p.first_root + len(results)] = list(map(id, results))
         status = self.start(given, others, results)
         if status == NOT_CONTIGUOUS:
@@ -117,6 +122,18 @@ class Native:
             self.settle()
             if self.alone < 0:
                 self.alone = sum(map(getrefcount, self.watched))
+        return results
+
+    def fresh(self) -> list[np.ndarray]:
+        """Arrays for the outputs. A large one that was returned before and that nobody holds any more is taken again:
+        the system would clear each page of a new one first."""
+        results = []
+        for i, (shape, dtype) in enumerate(self.outputs):
+            last = self.returned[i]
+            if last is None or getrefcount(last) != ALONE:
+                last = np.empty(shape, dtype)
+                self.returned[i] = last if last.nbytes >= LARGE else None
+            results.append(last)
         return results
 
     def start(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> int:
