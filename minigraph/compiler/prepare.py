@@ -53,7 +53,7 @@ def choose(backend: str | None, graph: Graph) -> str:
     wanted = backend or os.environ.get("MINIGRAPH_BACKEND") or None
     if wanted is not None and wanted not in BACKENDS:
         raise ArgumentError("compile: backend", expected='"c" or "numpy"', actual=repr(wanted))
-    if wanted != "c" or not on_cpu(graph):
+    if wanted == "numpy" or not on_cpu(graph):
         return "numpy"
     from .toolchain import find_compiler
 
