@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,8 +117,8 @@ class Op:
         name: the public function's name (`mg.<name>`).
         run: `run(xp, *arrays, **attrs)` computes the result with the array module `xp` (NumPy, CuPy, or the strict
             stand-in). It never writes to its inputs.
-        infer: `infer(*specs, **attrs)` gives the result's `Spec` and raises the error that teaches. Without one, `run`
-            is tried on ones of the same shapes.
+        infer: `infer(*specs, **attrs)` gives the result's `Spec` and raises the error that teaches; a TraceError if
+            the shape depends on values. Without one, `run` is tried on ones of the same shapes.
         vjp: the gradient rule, one function per array input: `rule(F, g, y, *inputs, **attrs)` returns the gradient
             with respect to that input, where `g` is the gradient with respect to the result `y`, and `F` is a namespace
             of the public functions: on plain arrays when only values are wanted, on tensors when the gradient must
@@ -146,8 +146,8 @@ class Op:
     """
 
     __slots__ = (
-        "_bound", "arguments", "barrier", "builtin", "derivative", "elementwise", "expression", "flops", "infer",
-        "into", "latex", "name", "numpy", "run", "samples", "saves", "variadic", "view", "vjp",
+        "_bound", "arguments", "barrier", "builtin", "checked", "derivative", "elementwise", "expression", "flops",
+        "infer", "into", "latex", "name", "numpy", "run", "samples", "saves", "variadic", "view", "vjp",
     )  # fmt: skip
 
     def __init__(
@@ -179,11 +179,12 @@ class Op:
         )
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.name, self.run, self.infer = name, run, infer or infer_by_running(run)
+        self.checked = infer is not None
         self.vjp, self.saves = (vjp if vjp is None or callable(vjp) else tuple(vjp)), tuple(saves)
         self.numpy, self.into = numpy or partial(run, np), into
         self.expression, self.latex, self.derivative = expression, latex, tuple(derivative)
         self.elementwise, self.view, self.barrier, self.flops, self.samples = elementwise, view, barrier, flops, samples
-        self.builtin: bool = run.__module__.startswith(f"{__package__}.")
+        self.builtin: bool = (run.__module__ or "").startswith(f"{__package__}.")  # None: made by exec
         self._bound: dict[Any, Callable] = {np: self.numpy}
         OPS[name] = self
 
@@ -196,10 +197,18 @@ class Op:
             return bound
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Tensor:
-        """Apply the operation to tensors, arrays or numbers."""
+        """Apply the operation to tensors, arrays or numbers.
+
+        An array library may accept what `infer` refuses, so `infer` is asked first, if the author gave one: both modes
+        refuse the same. (The public functions of the catalogue check what they have to, and call `bind` directly.)
+        """
         from .tensor import bind, lift_all  # tensors are defined in terms of operations
 
-        return bind(self, *lift_all(*inputs), **attrs)
+        tensors = lift_all(*inputs)
+        if self.checked:
+            with suppress(TraceError):  # the shape depends on values; where they are not known, `bind` says so
+                infer(self, tensors, attrs)
+        return bind(self, *tensors, **attrs)
 
     def defvjp(self, *rules: Rule | None, saves: Sequence[str] | None = None) -> Op:
         """Give an operation made with `mg.op` its gradient rules, one per input.

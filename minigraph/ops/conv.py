@@ -470,7 +470,7 @@ def conv2d_input_grad(
     name = "conv2d_input_grad"
     tensors = lift_all(g, weight)
     attrs = _conv_attrs(name, _kernel_of(name, tensors[1]), stride, padding, dilation, groups)
-    return bind(CONV2D_INPUT_GRAD, *tensors, size=_pair(name, "size", size), **attrs)
+    return CONV2D_INPUT_GRAD(*tensors, size=_pair(name, "size", size), **attrs)
 
 
 def conv2d_weight_grad(
@@ -493,7 +493,7 @@ def conv2d_weight_grad(
     name = "conv2d_weight_grad"
     window = _pair(name, "kernel", kernel)
     attrs = _conv_attrs(name, window, stride, padding, dilation, groups)
-    return bind(CONV2D_WEIGHT_GRAD, *lift_all(x, g), kernel=window, **attrs)
+    return CONV2D_WEIGHT_GRAD(x, g, kernel=window, **attrs)
 
 
 def conv1d(
@@ -812,7 +812,7 @@ def max_pool2d_grad(g: Any, x: Any, y: Any, *, kernel: Any, stride: Any = None, 
     array([[0., 1.],
            [0., 0.]], dtype=float32)
     """
-    return bind(MAX_POOL2D_GRAD, *lift_all(g, x, y), **_pool_attrs("max_pool2d_grad", kernel, stride, padding))
+    return MAX_POOL2D_GRAD(g, x, y, **_pool_attrs("max_pool2d_grad", kernel, stride, padding))
 
 
 def max_pool2d_pick(v: Any, x: Any, y: Any, *, kernel: Any, stride: Any = None, padding: Any = 0) -> Tensor:
@@ -826,7 +826,7 @@ def max_pool2d_pick(v: Any, x: Any, y: Any, *, kernel: Any, stride: Any = None, 
     >>> mg.max_pool2d_pick(x * 10.0, x, mg.max_pool2d(x, 2), kernel=2).item()
     30.0
     """
-    return bind(MAX_POOL2D_PICK, *lift_all(v, x, y), **_pool_attrs("max_pool2d_pick", kernel, stride, padding))
+    return MAX_POOL2D_PICK(v, x, y, **_pool_attrs("max_pool2d_pick", kernel, stride, padding))
 
 
 def avg_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:

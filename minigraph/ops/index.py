@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, BoundsError, DTypeError, ShapeError, TraceError
-from ..op import Op, Spec
+from ..op import Op, Spec, spec_of
 from ..tensor import Operators, Tensor, bind, lift
 from .common import flag, integer, need_integer, one_axis
 from .creation import number_dtype
@@ -519,6 +519,8 @@ def scatter_add(values: Any, *indices: Any, shape: Any, key: Key | None = None) 
     """
     values, places = lift(values), [_as_indices(i) for i in indices]
     _need_numbers(values)
+    for k, i in enumerate(places):
+        need_integer("scatter_add", f"indices[{k}]", spec_of(i.value))
     shape = shape_tuple("scatter_add", shape)
     key = key or _leading(places)
     block = layout("scatter_add", shape, key.items, [i.shape for i in places])[0]
@@ -912,6 +914,8 @@ def _last_run(xp: Any, *indices: Any, shape: Any, key: Key) -> Any:
 
 
 def _last_infer(*indices: Spec, shape: Any, key: Key) -> Spec:
+    for k, i in enumerate(indices):
+        need_integer("at", f"indices[{k}]", i)
     return Spec(layout("at", tuple(shape), key.items, [i.shape for i in indices])[0], "bool", indices[0].device)
 
 

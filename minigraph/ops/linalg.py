@@ -634,12 +634,14 @@ def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
                 f"einsum {subscripts!r}: output index {k!r}", expected="each output index once, and in an operand"
             )
     steps: list[list[Any]] = []
+    prepared: list[tuple[int, ...]] = []  # the shapes of the operands after the steps
     for i, (group, shape) in enumerate(zip(groups, shapes, strict=True)):
         todo: list[Any] = []
         _label_sizes(f"{group}->", [shape])
         full = tuple(batch[ellipsis.index(k)] if k in ellipsis else n for k, n in zip(group, shape, strict=True))
         if full != shape:
             todo.append(_broadcast_step(full))
+        sizes = dict(zip(group, full, strict=True))
         while (twice := next((k for k in group if group.count(k) > 1), None)) is not None:
             a = group.index(twice)
             b = group.index(twice, a + 1)
@@ -647,7 +649,10 @@ def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
             group = "".join(k for j, k in enumerate(group) if j not in (a, b)) + twice
         groups[i] = group
         steps.append(todo)
-    return _Plan(f"{','.join(groups)}->{output}", steps)
+        prepared.append(tuple([sizes[k] for k in group]))
+    normal = f"{','.join(groups)}->{output}"
+    _label_sizes(normal, prepared)  # raises for an index with two sizes, of which NumPy lets one be 1
+    return _Plan(normal, steps)
 
 
 def _broadcast_step(shape: tuple[int, ...]) -> Any:

@@ -193,7 +193,7 @@ def nll_loss(log_probabilities: Any, labels: Any, *, reduction: str = "mean") ->
     a, b = lift(log_probabilities), lift(labels)
     if (
         a.ndim != 2
-        or b.ndim != 1
+        or b.shape != a.shape[:1]
         or a.dtype.kind != "f"
         or b.dtype.kind not in "iu"
         or not a.size

@@ -1017,7 +1017,7 @@ def repeat(x: Any, repeats: int | Sequence[int], *, axis: int | None = None) -> 
                 "repeat: one number for each place", expected=f"{x.shape[axis]} numbers", actual=f"{len(times)}"
             )
         return take(x, np.repeat(np.arange(x.shape[axis]), times), axis=axis)
-    return bind(REPEAT, x, repeats=integer("repeat", "repeats", repeats), axis=axis)
+    return bind(REPEAT, x, repeats=integer("repeat", "repeats", repeats, 0), axis=axis)
 
 
 # ------------------------------------------------------------------------------------------------------ pad, triangles
@@ -1060,6 +1060,8 @@ def _pad_into(x: Any, out: Any, pad_width: Any, constant_values: float = 0) -> N
 
 def _pad_infer(x: Spec, pad_width: Any, constant_values: float = 0) -> Spec:
     widths = _pad_widths(x.ndim, pad_width)
+    if widths != pad_width:  # `run` and the gradient rule rely on the form that `pad` brings it to
+        raise ShapeError("pad: pad_width", expected=f"{x.ndim} pairs, one for each axis", actual=shown(pad_width))
     return Spec([a + n + b for (a, b), n in zip(widths, x.shape, strict=True)], x.dtype, x.device)
 
 
