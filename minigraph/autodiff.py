@@ -19,6 +19,8 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from . import backend
 from . import tree as pytree
 from .errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
@@ -89,6 +91,18 @@ def pull_back(
         as_graph: compute on tensors with the public functions, so that the result is a graph, instead of on arrays.
         release: cut each node from its inputs when it is done, so that its memory is freed during the walk.
     """
+    if as_graph or backend.only_numpy:
+        walk(nodes, cotangents, as_graph, release, hooks)
+        return
+    for node in nodes:  # each where its inputs are
+        with backend.on(node.inputs[0].device):
+            walk([node], cotangents, as_graph, release, hooks)
+
+
+def walk(
+    nodes: Sequence[Tensor], cotangents: dict[int, Any], as_graph: bool, release: bool, hooks: Sequence[Any]
+) -> None:
+    """`pull_back` through nodes on the current device."""
     take, get, only_numpy = cotangents.pop, cotangents.get, backend.only_numpy
     F: Any = tensor_functions(backend.cpu) if as_graph else numpy_functions
     if as_graph:  # the caller has entered the scope BACKWARD
@@ -285,7 +299,10 @@ def accumulate_arrays(leaves: Sequence[Tensor], cotangents: dict[int, Any]) -> N
 
 def total(old: Any, g: Any) -> Any:
     """The gradient `g` added to what a cell holds: nothing, an array, or a tensor that the user assigned."""
-    return g if old is None else (old.value if type(old) is Tensor else old) + g
+    if old is None:
+        return g
+    with backend.on(backend.device_of(g)):
+        return (old.value if type(old) is Tensor else old) + g
 
 
 def starting_gradient(root: Tensor, gradient: Any, as_graph: bool) -> Any:
@@ -690,10 +707,9 @@ def jacobian(fn: Callable, argnums: int | Sequence[int] = 0) -> Callable:
 
 def unit(y: Tensor, k: int) -> Tensor:
     """The tensor like `y` that is 1 at its k-th element and 0 elsewhere."""
-    xp = backend.backends[y.device.kind].xp
-    flat = xp.zeros(y.size, y.dtype)
+    flat = np.zeros(y.size, y.dtype)
     flat[k] = 1
-    return Tensor(flat.reshape(y.shape))
+    return Tensor(backend.transfer(flat.reshape(y.shape), y.device))
 
 
 def hessian(fn: Callable, argnums: int = 0) -> Callable:

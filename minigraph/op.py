@@ -196,6 +196,22 @@ class Op:
             bound = self._bound[xp] = partial(self.run, xp)
             return bound
 
+    def at(self, device: backend.Device) -> Callable:
+        """The operation on arrays that live on `device`: `at(device)(*arrays, **attrs)`."""
+        try:
+            return self._bound[device]
+        except KeyError:
+            pass
+        run = bound = self.on(backend.backends[device.kind].xp)
+        if device.kind == "cuda":  # there may be several: make this one CuPy's current device meanwhile
+
+            def bound(*arrays: Any, **attrs: Any) -> Any:
+                with backend.on(device):
+                    return run(*arrays, **attrs)
+
+        self._bound[device] = bound
+        return bound
+
     def __call__(self, *inputs: Any, **attrs: Any) -> Tensor:
         """Apply the operation to tensors, arrays or numbers.
 
@@ -414,10 +430,10 @@ def infer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
     return result
 
 
-def common_backend(op: Op, inputs: Sequence[Tensor]) -> backend.Backend:
-    """The one backend that all inputs live on; a DeviceError that names two that differ."""
+def common_device(op: Op, inputs: Sequence[Tensor]) -> backend.Device:
+    """The one device that all inputs live on; a DeviceError that names two that differ."""
     if not inputs:
-        return backend.backends["cpu"]
+        return backend.cpu
     device = inputs[0].device
     for x in inputs[1:]:
         if x.device != device:
@@ -430,7 +446,7 @@ def common_backend(op: Op, inputs: Sequence[Tensor]) -> backend.Backend:
                 ),
                 remedy=f'move one of them: .to("{device}") or .to("{x.device}")',
             )
-    return backend.backends[device.kind]
+    return device
 
 
 def argument_names(op: Op, number: int) -> list[str]:

@@ -30,7 +30,7 @@ from .op import (
     Operand,
     Scope,
     Spec,
-    common_backend,
+    common_device,
     explained,
     infer,
     leaked,
@@ -367,7 +367,7 @@ def bind_watched(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> T
         if recorder is None or not recorder.symbolic:
             raise leaked(op, inputs)
         t.inputs = inputs = recorder.settle_weak(op, inputs, t)
-        common_backend(op, inputs)  # raises if they are on different devices
+        common_device(op, inputs)  # raises if they are on different devices
         t.value = infer(op, inputs, attrs)
     else:
         t.value = run_watched(t, now.hooks)
@@ -383,7 +383,7 @@ def run_watched(node: Tensor, hooks: Sequence[Any]) -> Any:
     op, inputs, attrs = node.op, node.inputs, node.attrs
     for hook in hooks:
         hook.before(node)
-    run = op.on(common_backend(op, inputs).xp)
+    run = op.at(common_device(op, inputs))
     try:
         value = run(*[x.value for x in inputs], **attrs)
     except Exception as error:
@@ -518,7 +518,8 @@ def to_array(data: Any, dtype: Any = None) -> Any:
     """A fresh array of numbers made of `data`, or the error that says what is wrong with it."""
     home = backend.backend_of(data) if hasattr(data, "dtype") and hasattr(data, "shape") else None
     if home is not None and home.kind != "cpu":
-        return home.xp.array(data, dtype=dtype)
+        with backend.on(home.device_of(data)):
+            return home.xp.array(data, dtype=dtype)
     try:
         array = np.array(data, dtype=dtype)
     except ValueError as error:

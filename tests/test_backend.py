@@ -3,13 +3,17 @@
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
+import minigraph as mg
 from minigraph import backend
 from minigraph.errors import DeviceError, DTypeError
+from minigraph.op import OPS
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +229,151 @@ def test_a_cupy_array_is_known_before_a_device_was_asked_for(fresh):
     fresh.setattr(FakeArray, "__module__", "cupy")
     assert backend.device_of(FakeArray(np.zeros(1), 0)) == backend.Device("cuda", 0)
     assert not backend.only_numpy
+
+
+# ---------------------------------------------------------------------------------------------- several GPUs
+
+
+class Placed(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array on one of several GPUs, as strict as can be: it works only while its GPU is the current one."""
+
+    def __init__(self, array, gpus):
+        self.array, self.gpus, self.device = np.asarray(array), gpus, SimpleNamespace(id=gpus.current[-1])
+
+    def open(self):
+        if self.device.id != self.gpus.current[-1]:
+            raise RuntimeError(f"an array of GPU {self.device.id} while GPU {self.gpus.current[-1]} is the current one")
+        return self.array
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return self.gpus.call(getattr(ufunc, method), *inputs, **kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"numpy.{function.__name__} called on a GPU's array")
+
+    def __getitem__(self, key):
+        return self.gpus.call(lambda array: array[key], self)
+
+    def __setitem__(self, key, value):
+        self.gpus.call(lambda array, new: array.__setitem__(key, new), self, value)
+
+    def __getattr__(self, name):
+        found = getattr(self.array, name)
+        if name in ("shape", "dtype", "ndim", "size", "nbytes", "item", "tolist"):  # the last two copy to the CPU
+            return found
+        if not callable(found):
+            return self.gpus.call(getattr, self, name)
+        return lambda *args, **kwargs: self.gpus.call(getattr(self.open(), name), *args, **kwargs)
+
+    def __bool__(self):
+        return bool(self.array)
+
+
+class TwoGPUs(ModuleType):
+    """A CuPy on two GPUs: NumPy's functions on `Placed` arrays."""
+
+    def __init__(self):
+        super().__init__("cupy")
+        self.current = [0]
+        self.ndarray, self.nan, self.inf = Placed, np.nan, np.inf
+        self.asnumpy = lambda x: x.array.copy()
+        runtime = SimpleNamespace(
+            getDeviceCount=lambda: 2, getDevice=lambda: self.current[-1], CUDARuntimeError=FakeError
+        )
+        self.cuda = SimpleNamespace(Device=self.device, runtime=runtime)
+
+    @contextmanager
+    def device(self, index):
+        self.current.append(index)
+        yield
+        self.current.pop()
+
+    def call(self, function, *args, **kwargs):
+        def opened(x):
+            if type(x) in (tuple, list):
+                return type(x)([opened(v) for v in x])
+            return x.open() if isinstance(x, Placed) else x
+
+        result = function(*map(opened, args), **{name: opened(x) for name, x in kwargs.items()})
+        return Placed(result, self) if isinstance(result, np.ndarray | np.generic) else result
+
+    def __getattr__(self, name):
+        return partial(self.call, getattr(np, name))
+
+
+@pytest.fixture
+def gpus(fresh):
+    module = TwoGPUs()
+    fresh.setitem(sys.modules, "cupy", module)
+    for op in OPS.values():  # what has been bound to this module must not outlive it
+        fresh.setattr(op, "_bound", dict(op._bound))
+    return module
+
+
+def train(device, compiled):
+    """Losses and weights of a small network that is trained on a device."""
+    rng = np.random.default_rng(0)
+    first, second = (mg.nn.Linear(n, m, generator=mg.random.Generator(n)) for n, m in ((4, 8), (8, 3)))
+    net = mg.nn.Sequential(first, mg.nn.BatchNorm1d(8), mg.nn.Tanh(), second).to(device)
+    x = mg.tensor(rng.standard_normal((16, 4)).astype("float32"), device=device)
+    y = mg.tensor(rng.integers(0, 3, 16), device=device)
+    optimizer = mg.optim.Adam(net.parameters(), lr=0.05, weight_decay=0.01)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = mg.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        mg.optim.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    run = mg.compile(step) if compiled else step
+    losses = [run(x, y) for _ in range(3)]
+    assert all(str(t.device) == str(device) for t in (*losses, *net.parameters(), *net.buffers()))
+    return [t.numpy() for t in (*losses, *net.parameters(), *net.buffers())]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+@pytest.mark.parametrize("current", [0, 1])
+def test_training_takes_place_on_the_gpu_that_was_named(gpus, device, compiled, current):
+    expected = train("cpu", compiled)
+    with gpus.device(current):
+        found = train(device, compiled)
+        assert gpus.current == [0, current]
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_flow_between_two_gpus(gpus):
+    x = mg.tensor([1.0, 2.0], device="cuda:1", requires_grad=True)
+    w = mg.tensor([3.0, 4.0], device="cuda:0", requires_grad=True)
+    for factor in (1, 2):
+        ((x * x).to("cuda:0") * w).sum().backward()
+        assert x.grad.tolist() == [6.0 * factor, 16.0 * factor] and w.grad.tolist() == [1.0 * factor, 4.0 * factor]
+    assert [str(t.grad.device) for t in (x, w)] == ["cuda:1", "cuda:0"]
+    with pytest.raises(DeviceError, match="different devices"):
+        x * w
+
+
+def test_other_ways_to_compute_on_the_second_gpu(gpus):
+    x = mg.tensor([1.0, 2.0], device="cuda:1")
+    np.testing.assert_allclose(mg.hessian(lambda x: (x * x * x).sum())(x).numpy(), [[6.0, 0.0], [0.0, 12.0]])
+    np.testing.assert_allclose(mg.jacobian(lambda x: x * x)(x).numpy(), [[2.0, 0.0], [0.0, 4.0]])
+    np.testing.assert_allclose(mg.jvp(lambda x: x * x, (x,), (x,))[1].numpy(), [2.0, 8.0])
+    copy = mg.tensor(x.value)
+    assert copy.device == x.device and copy.value is not x.value
+    with mg.debug.detect_anomaly():
+        assert (x * 2.0).tolist() == [2.0, 4.0]
+    assert "2." in repr(x)
+    assert gpus.current == [0]
+
+
+def test_an_operation_that_forgets_the_device_is_found(gpus):
+    x = mg.tensor([1.0, 2.0], device="cuda:1")
+    with pytest.raises(RuntimeError, match="while GPU 0 is the current one"):
+        OPS["sin"].on(gpus)(x.value)
+    assert OPS["sin"].at(x.device)(x.value).device.id == 1
 
 
 # ------------------------------------------------------------------------------------------------------- with a GPU

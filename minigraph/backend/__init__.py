@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "cpu",
     "device",
     "device_of",
+    "on",
     "random_bits",
     "synchronize",
     "transfer",
@@ -52,7 +54,8 @@ class Device(NamedTuple):
 
 class Backend(NamedTuple):
     """An array module. `xp`: the module; `array_types`: its arrays; `device_of(array)`; `to_numpy(array)`;
-    `from_numpy(array, device)`: a copy on the device; `synchronize(device)`: wait until it has computed everything."""
+    `from_numpy(array, device)`: a copy on the device; `synchronize(device)`: wait until it has computed everything;
+    `current(device)`: a context in which the module computes on the device."""
 
     kind: str
     xp: Any
@@ -61,13 +64,15 @@ class Backend(NamedTuple):
     to_numpy: Callable[[Any], np.ndarray]
     from_numpy: Callable[[np.ndarray, Device], Any]
     synchronize: Callable[[Device], None]
+    current: Callable[[Device], AbstractContextManager[Any]]
 
 
+HERE = nullcontext()  # for modules that have one device
+NUMPY = (np.ndarray, np.generic)
 cpu = Device("cpu")
 backends: dict[str, Backend] = {
-    "cpu": Backend("cpu", np, (np.ndarray, np.generic), lambda a: cpu, np.asarray, lambda a, d: a, lambda d: None)
+    "cpu": Backend("cpu", np, NUMPY, lambda a: cpu, np.asarray, lambda a, d: a, lambda d: None, lambda d: HERE)
 }
-NUMPY = (np.ndarray, np.generic)
 only_numpy = True  # until another backend is used for the first time; lets `bind` skip looking for the array module
 
 
@@ -144,6 +149,15 @@ def transfer(array: Any, to: Device) -> Any:
     if source.device_of(array) == to:
         return array
     return _load(to.kind).from_numpy(source.to_numpy(array), to)
+
+
+def on(where: Device) -> AbstractContextManager[Any]:
+    """A context in which arrays are computed on a device.
+
+    CuPy computes on the *current* device, wherever the operands are, so whatever works on arrays of a second GPU has to
+    make that one the current one first. Elsewhere the context does nothing.
+    """
+    return HERE if where.kind == "cpu" else backends[where.kind].current(where)
 
 
 def synchronize(where: Any = "cpu") -> None:

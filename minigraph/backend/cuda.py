@@ -48,7 +48,7 @@ def make_backend() -> Any:
     """The backend record."""
     cupy = _cupy()
     check(0)
-    from . import Backend, Device
+    from . import HERE, Backend, Device
 
     def from_numpy(array: np.ndarray, device: Any) -> Any:
         with cupy.cuda.Device(device.index):
@@ -58,6 +58,8 @@ def make_backend() -> Any:
         with cupy.cuda.Device(device.index):
             cupy.cuda.get_current_stream().synchronize()
 
-    return Backend(
-        "cuda", cupy, (cupy.ndarray,), lambda a: Device("cuda", a.device.id), cupy.asnumpy, from_numpy, synchronize
-    )
+    def current(device: Any) -> Any:
+        return HERE if cupy.cuda.runtime.getDevice() == device.index else cupy.cuda.Device(device.index)
+
+    return Backend("cuda", cupy, (cupy.ndarray,), lambda a: Device("cuda", a.device.id), cupy.asnumpy, from_numpy,
+                   synchronize, current)  # fmt: skip

@@ -589,8 +589,8 @@ _forward_attributes()
 
 def make_backend() -> Any:
     """The backend record."""
-    from . import Backend, Device
+    from . import HERE, Backend, Device
 
     here = Device("strict")
     return Backend("strict", module, (StrictArray,), lambda a: here, lambda a: a.get(),
-                   lambda a, d: StrictArray(np.array(a)), lambda d: None)  # fmt: skip
+                   lambda a, d: StrictArray(np.array(a)), lambda d: None, lambda d: HERE)  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..graph import Graph
 from ..interrupt import held
-from ..op import common_backend, explained
+from ..op import common_device, explained
 from ..tensor import Tensor
 from ..variable import Gradient
 from . import blas, toolchain
@@ -235,7 +235,7 @@ class Native:
         step = self.steps[number]
         n = step.node
         try:
-            run = n.op.on(common_backend(n.op, n.inputs).xp)
+            run = n.op.at(common_device(n.op, n.inputs))
             try:
                 found = run(*[self.value(x) for x in n.inputs], **n.attrs)
             except Exception as error:

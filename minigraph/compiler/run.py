@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import MinigraphError
 from ..graph import Graph, copy_node
-from ..op import common_backend, explained
+from ..op import common_device, explained
 from ..tensor import Tensor, run_watched
 from .codegen import Code, generate
 from .memory import MemoryPlan, plan_memory
@@ -30,7 +30,7 @@ _number = count(1).__next__
 
 def computes(node: Tensor) -> Callable:
     """The function `f(*arrays, **attrs)` that computes a node on the device where its inputs are."""
-    return node.op.on(common_backend(node.op, node.inputs).xp)
+    return node.op.at(common_device(node.op, node.inputs))
 
 
 def writes_into(node: Tensor) -> Callable | None:

@@ -28,9 +28,10 @@ def bad(value: Any) -> tuple[bool, bool]:
     if type(value) is Spec or value.dtype.kind != "f":
         return False, False
     xp = backend.backend_of(value).xp
-    if bool(xp.isfinite(value).all()):
-        return False, False
-    return bool(xp.isnan(value).any()), bool(xp.isinf(value).any())
+    with backend.on(backend.device_of(value)):
+        if bool(xp.isfinite(value).all()):
+            return False, False
+        return bool(xp.isnan(value).any()), bool(xp.isinf(value).any())
 
 
 def what(nan: bool) -> str:

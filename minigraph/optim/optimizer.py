@@ -217,8 +217,9 @@ class Optimizer:
         with held():  # all groups, or none
             for group in self.groups:
                 group.steps.store(group.steps._tensor.value + 1)
-            for program, arrays in updates:
-                program(arrays)
+            for part, arrays in updates:
+                with backend.on(part.flat.device):
+                    part.program(arrays)
 
     def _options(self, group: Group) -> dict[str, Any]:
         return {name: getattr(group, name) for name in group.options}
@@ -241,8 +242,8 @@ class Optimizer:
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)
 
-    def _updates(self, group: Group) -> list[tuple[Executable, list[Any]]]:
-        """The programs that update a group, each with its arrays, which it may overwrite."""
+    def _updates(self, group: Group) -> list[tuple[Part, list[Any]]]:
+        """The parts of a group, each with the arrays for its program, which it may overwrite."""
         gradients = [p._grad for p in group.parameters]
         kinds = list(map(type, gradients))
         if kinds != group.kinds:
@@ -251,19 +252,24 @@ class Optimizer:
         options = self._options(group)
         lr, t = group.lr._tensor.value, np.float64(group.steps._tensor.value + 1)
         for part in group.parts or ():
-            for i, view in part.views:
-                g = gradients[i]
-                view[...] = g.value if type(g) is Tensor else g
-            flat = part.flat
-            if flat.device.kind == "cpu":
-                found = self.numbers(numpy_functions, lr, t, **options)
-                numbers = [np.asarray(x, flat.dtype) for x in found.values()]
-            else:
-                found = self.numbers(numpy_functions, float(lr), np.float64(int(t)), **options)
-                numbers = [flat.xp.asarray(np.asarray(x, flat.dtype)) for x in found.values()]
-            parameters, *state = flat.writable()
-            updates.append((part.program, [parameters, part.gradient, *state, *numbers]))
+            with backend.on(part.flat.device):
+                updates.append((part, self._arrays(part, gradients, lr, t, options)))
         return updates
+
+    def _arrays(self, part: Part, gradients: Sequence[Any], lr: Any, t: Any, options: dict[str, Any]) -> list[Any]:
+        """What the program of a part works on: parameters, gradients, state, and the numbers of this step."""
+        for i, view in part.views:
+            g = gradients[i]
+            view[...] = g.value if type(g) is Tensor else g
+        flat = part.flat
+        if flat.device.kind == "cpu":
+            found = self.numbers(numpy_functions, lr, t, **options)
+            numbers = [np.asarray(x, flat.dtype) for x in found.values()]
+        else:
+            found = self.numbers(numpy_functions, float(lr), np.float64(int(t)), **options)
+            numbers = [flat.xp.asarray(np.asarray(x, flat.dtype)) for x in found.values()]
+        parameters, *state = flat.writable()
+        return [parameters, part.gradient, *state, *numbers]
 
     def _parts(self, group: Group, gradients: Sequence[Any]) -> list[Part]:
         """One flat array for each dtype and device among the parameters that have gradients."""
@@ -277,9 +283,10 @@ class Optimizer:
         parts = []
         for positions in members:
             rows = [group.parameters, *group.state.values()]
-            flat = Flat([[row[i] for i in positions] for row in rows])
-            gradient = flat.xp.empty(flat.size, flat.dtype)
-            views = list(zip(positions, flat.views(gradient), strict=True))
+            with backend.on(group.parameters[positions[0]]._tensor.device):
+                flat = Flat([[row[i] for i in positions] for row in rows])
+                gradient = flat.xp.empty(flat.size, flat.dtype)
+                views = list(zip(positions, flat.views(gradient), strict=True))
             program = self._program(Spec((flat.size,), flat.dtype, flat.device), self._options(group))
             parts.append(Part(positions, flat, gradient, views, program))
         return parts

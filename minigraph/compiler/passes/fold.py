@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...errors import MinigraphError
 from ...graph import Graph, substitute
-from ...op import Spec, common_backend
+from ...op import Spec, common_device
 from ...tensor import Tensor
 from .change import Change
 
@@ -36,7 +36,7 @@ def fold_constants(graph: Graph) -> Graph:
             if type(value) is not Spec or value.nbytes > LARGEST_GROWTH + sum(x.nbytes for x in n.inputs):
                 return n
             try:
-                value = n.op.on(common_backend(n.op, n.inputs).xp)(*[x.value for x in n.inputs], **n.attrs)
+                value = n.op.at(common_device(n.op, n.inputs))(*[x.value for x in n.inputs], **n.attrs)
             except (MinigraphError, ValueError, IndexError, ArithmeticError, TypeError):
                 return n  # the program will raise it when, and if, it gets there
         elif type(value) is tuple or value.nbytes > LARGEST_GROWTH + sum(x.nbytes for x in n.inputs):
