@@ -31,6 +31,7 @@ from ..ops import (
     mse_loss,
     nll_loss,
     one_hot,
+    ones_like,
     relu,
     reshape,
     sigmoid,
@@ -39,13 +40,16 @@ from ..ops import (
     softmax,
     softplus,
     sqrt,
+    take,
     tanh,
+    where,
     zeros_like,
 )
 from ..ops import cross_entropy as _cross_entropy
 from ..ops.common import flag, integer, need_float, number, shown
 from ..ops.random import Generator, default_generator
 from ..ops.shape import shape_tuple
+from ..ops.special import need_elements, need_reduction
 from ..tensor import Tensor, lift
 from ..variable import Variable
 
@@ -234,29 +238,77 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 # ----------------------------------------------------------------------------------------------------------- losses
 
 
-def cross_entropy(logits: Any, labels: Any, *, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """How improbable the labels are by the logits, in nats: -log(softmax(logits)[label]). See `mg.cross_entropy`.
 
     Args:
-        logits: shape (n, classes), floating point: any numbers, not probabilities.
-        labels: integers from 0 to classes - 1, shape (n,).
+        logits: shape (n, classes) or (n, classes, d1, ...), floating point: any numbers, not probabilities.
+        labels: integers from 0 to classes - 1, shape (n,) or (n, d1, ...).
+        weight: how much each class counts, shape (classes,). The mean is then a weighted mean.
+        ignore_index: a label that does not count, such as -100 for padding. (Without any other label the mean is NaN.)
         reduction: "mean", "sum" or "none".
         label_smoothing: share of the target that is spread evenly over all classes, 0 to 1 (C. Szegedy et al.,
             "Rethinking the inception architecture for computer vision", 2016).
 
     Raises:
-        BoundsError: a label is not a class. ShapeError, DTypeError: as for `mg.cross_entropy`.
+        BoundsError: a label is not a class. ShapeError, DTypeError: as for `mg.cross_entropy`; `weight` does not fit.
         ArgumentError: an unknown reduction, or a smoothing outside 0 to 1.
 
     >>> mg.nn.functional.cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))
     tensor(0.69314..., dtype=float32)
+    >>> logits = mg.tensor([[0.0, 0.0], [5.0, 0.0]])
+    >>> mg.nn.functional.cross_entropy(logits, mg.tensor([1, -100]), ignore_index=-100)
+    tensor(0.69314..., dtype=float32)
     """
-    loss = _cross_entropy(logits, labels, reduction=reduction)
-    if not label_smoothing:
-        return loss
-    if not 0 < label_smoothing <= 1:
+    if weight is None and ignore_index is None and not label_smoothing:
+        return _cross_entropy(logits, labels, reduction=reduction)
+    if not 0 <= number("cross_entropy", "label_smoothing", label_smoothing) <= 1:
         raise ArgumentError("cross_entropy: label_smoothing", expected="0 to 1", actual=f"{label_smoothing}")
-    logits = lift(logits)
-    even = -mean(log_softmax(logits, axis=min(1, logits.ndim - 1)), axis=min(1, logits.ndim - 1))
-    even = even if reduction == "none" else even.sum() if reduction == "sum" else even.mean()
-    return loss * (1.0 - label_smoothing) + even * label_smoothing
+    need_reduction("cross_entropy", reduction)
+    logits, labels = lift(logits), lift(labels)
+    axis = min(1, logits.ndim - 1)
+    counts = None  # how much each label counts
+    if ignore_index is not None:
+        ignored = labels == integer("cross_entropy", "ignore_index", ignore_index)
+        labels = where(ignored, 0, labels)
+        counts = where(ignored, 0.0, ones_like(labels, dtype=logits.dtype))
+    losses = _cross_entropy(logits, labels, reduction="none")
+    need_elements("cross_entropy", "labels", spec_of(labels.value), reduction)
+    if weight is not None:
+        weight = class_weights(weight, logits, axis)
+        chosen = take(weight, labels.reshape(-1), axis=0).reshape(labels.shape)
+        losses = losses * chosen
+        counts = chosen if counts is None else counts * chosen
+    if label_smoothing:
+        each = log_softmax(logits, axis=axis)
+        if weight is not None:
+            each = each * reshape(weight, (-1,) + (1,) * (logits.ndim - 1 - axis))
+        losses = losses * (1.0 - label_smoothing) - mean(each, axis=axis) * label_smoothing
+    if ignore_index is not None:
+        losses = where(ignored, 0.0, losses)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    return losses.mean() if counts is None else losses.sum() / counts.sum()
+
+
+def class_weights(weight: Any, logits: Tensor, axis: int) -> Tensor:
+    """The weights of the classes, checked, in the dtype of the logits."""
+    weight = lift(weight)
+    if weight.shape != logits.shape[axis : axis + 1]:
+        raise ShapeError(
+            "cross_entropy: weight has one number for each class",
+            expected=f"shape {logits.shape[axis : axis + 1]}",
+            actual=f"weight: {spec_of(weight.value)!r}",
+        )
+    need_float("cross_entropy", "weight", spec_of(weight.value))
+    return weight.astype(logits.dtype)

@@ -81,6 +81,8 @@ class CrossEntropyLoss(_Loss):
     """-log(softmax(logits)[label]), in nats: logits (n, classes), integer labels (n,).
 
     Args:
+        weight: how much each class counts, shape (classes,); kept as a buffer.
+        ignore_index: a label that does not count.
         label_smoothing: share of the target that is spread evenly over all classes.
 
     Raises:
@@ -90,14 +92,32 @@ class CrossEntropyLoss(_Loss):
     tensor(0.69314..., dtype=float32)
     """
 
-    def __init__(self, *, reduction: str = "mean", label_smoothing: float = 0.0):
+    def __init__(
+        self,
+        weight: Any = None,
+        *,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
         super().__init__(reduction)
+        self.weight: Any = None
+        if weight is not None:
+            self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
         if not 0 <= label_smoothing <= 1:
             raise ArgumentError("CrossEntropyLoss: label_smoothing", expected="0 to 1", actual=f"{label_smoothing}")
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Any, labels: Any) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction=self.reduction, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(
+            logits,
+            labels,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class NLLLoss(_Loss):

@@ -45,6 +45,10 @@ class Schedule:
         """The rate at `step`, as a multiple of the first one."""
         raise NotImplementedError
 
+    def rate(self, step: int, first: float) -> float:
+        """The rate at `step` of a group whose first one is `first`."""
+        return first * self.factor(step)
+
     def step(self) -> None:
         """Go to the next step. Call it outside of compiled functions: the rate is a variable, so they see it."""
         with held():
@@ -52,9 +56,9 @@ class Schedule:
             self._set()
 
     def _set(self) -> None:
-        f = self.factor(int(self.steps.item()))
+        step = int(self.steps.item())
         for group, first in zip(self.optimizer.groups, self.first, strict=True):
-            group.lr.assign(float(first * f))
+            group.lr.assign(float(self.rate(step, first)))
 
     @property
     def lr(self) -> float:
@@ -180,9 +184,9 @@ class CosineAnnealingLR(Schedule):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
-    def factor(self, step: int) -> float:
-        low = self.eta_min / self.first[0] if self.first[0] else 0.0
-        return low + (1 - low) * (1 + math.cos(math.pi * min(step, self.T_max) / self.T_max)) / 2
+    def rate(self, step: int, first: float) -> float:
+        high = (1 + math.cos(math.pi * min(step, self.T_max) / self.T_max)) / 2
+        return self.eta_min + (first - self.eta_min) * high
 
 
 class SequentialLR(Schedule):
@@ -210,6 +214,6 @@ class SequentialLR(Schedule):
             group.lr.assign(float(first))
         super().__init__(optimizer)
 
-    def factor(self, step: int) -> float:
+    def rate(self, step: int, first: float) -> float:
         k = sum(step >= m for m in self.milestones)
-        return self.schedules[k].factor(step - (self.milestones[k - 1] if k else 0))
+        return self.schedules[k].rate(step - (self.milestones[k - 1] if k else 0), first)
