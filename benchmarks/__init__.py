@@ -11,4 +11,5 @@ Reading order:
 - ``report.py``    the Markdown tables and the part of the README between two comments.
 - ``command.py``   the command line that all tables share.
 - ``dynamic.py``   the command ``python -m benchmarks.dynamic``: which peers, which workloads, which targets.
+- ``gpu.py``       the command ``python -m benchmarks.gpu``: tests and measures on an NVIDIA GPU.
 """

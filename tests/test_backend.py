@@ -398,3 +398,19 @@ def test_a_real_gpu(cuda):
     backend.synchronize("cuda")
     with pytest.raises(TypeError):
         np.asarray(there)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("compiled", [False, True], ids=["dynamic", "static"])
+def test_training_on_a_real_gpu(cuda, compiled):
+    for a, b in zip(train("cpu", compiled), train(cuda, compiled), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.cuda
+def test_random_numbers_of_a_real_gpu_are_those_of_the_cpu(cuda):
+    for draw in (lambda g, d: g.uniform((1000,), device=d), lambda g, d: g.bernoulli(0.3, (1000,), device=d),
+                 lambda g, d: g.integers(0, 100, (1000,), device=d)):  # fmt: skip
+        here, there = (draw(mg.random.Generator(5), device) for device in ("cpu", cuda))
+        assert there.device == cuda
+        np.testing.assert_array_equal(here.numpy(), there.numpy())
