@@ -33,6 +33,26 @@ def docstring_example(request, doctest_namespace, tmp_path_factory, monkeypatch)
         monkeypatch.chdir(tmp_path_factory.mktemp("docstring"))
 
 
+@pytest.fixture(autouse=True)
+def backend(request, monkeypatch):
+    """Compiled functions run on NumPy, which needs no C compiler and gives the bits of dynamic mode. What is about both
+    backends asks for `each_backend`, what is about C says `backend="c"`. Notebooks run as they do for everybody."""
+    if "each_backend" not in request.fixturenames:
+        monkeypatch.setenv("MINIGRAPH_BACKEND", os.environ.get("MINIGRAPH_BACKEND", "numpy"))
+
+
+@pytest.fixture(params=["numpy", "c"])
+def each_backend(request, monkeypatch):
+    """The test runs with compiled functions in NumPy and in C."""
+    if request.param == "c":
+        from minigraph.compiler.toolchain import find_compiler
+
+        if find_compiler() is None:
+            pytest.skip("there is no C compiler")
+    monkeypatch.setenv("MINIGRAPH_BACKEND", request.param)
+    return request.param
+
+
 class EmptyFolder:
     """The working folder of a page's examples."""
 

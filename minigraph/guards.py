@@ -332,7 +332,7 @@ def array_guards(fn: Any, read_anew: Iterable[np.ndarray]) -> list[Guard]:
 def random_states(fn: Any) -> list[tuple[str, Callable[[], Any]]]:
     """NumPy's and Python's random states that `fn` could draw from."""
     states: list[tuple[str, Callable[[], Any]]] = [
-        ("np.random", lambda: repr(np.random.get_state(legacy=False)["state"])),  # noqa: NPY002 - it is being watched
+        ("np.random", lambda: repr(np.random.get_state(legacy=False))),  # noqa: NPY002 - it is being watched
         ("random", lambda: hash(random.getstate())),
     ]
     for place in places(fn):

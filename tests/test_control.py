@@ -6,6 +6,8 @@ import pytest
 import minigraph as mg
 from minigraph.errors import ArgumentError, ShapeError
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 x64 = lambda *values: mg.tensor(np.array(values, dtype="float64"))  # noqa: E731
 
 

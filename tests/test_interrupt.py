@@ -14,6 +14,8 @@ import pytest
 
 import minigraph as mg
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 PACKAGE = os.path.dirname(mg.__file__) + os.sep
 X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
 Y = np.array([0, 1, 1, 0])

@@ -6,6 +6,8 @@ import pytest
 import minigraph as mg
 from minigraph import data, nn, optim
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 GRADIENTS = np.random.default_rng(0).normal(size=(12, 3, 4))
 
 

@@ -13,6 +13,8 @@ import minigraph as mg
 from minigraph import nn, optim
 from minigraph.errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 
 def data(*shape, seed=0):
     return mg.tensor(np.random.default_rng(seed).normal(size=shape).astype("float32"))
@@ -51,7 +53,8 @@ def test_a_python_float_argument_is_as_weak_as_it_is_in_dynamic_mode(dtype):
 
 def build(seed, optimizer):
     mg.random.seed(seed)
-    net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, 3))
+    first = nn.Linear(6, 16, bias=False)  # batch norm would subtract it: its gradient is rounding, which Adam scales up
+    net = nn.Sequential(first, nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, 3))
     opt = {
         "sgd": lambda: optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3),
         "nesterov": lambda: optim.SGD(net.parameters(), lr=0.05, momentum=0.9, nesterov=True),
@@ -210,7 +213,7 @@ def test_hooks_see_every_node_of_a_compiled_run():
     with mg.debug.hooks(Watch()):
         result = f(data(3))
     assert seen == [("sin", (3,)), ("multiply", (3,))]
-    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+    np.testing.assert_allclose(result.numpy(), expected.numpy(), rtol=1e-6)
 
 
 def test_a_retrace_says_why():
@@ -270,7 +273,7 @@ def test_threads_that_meet_at_a_first_call_trace_once():
 
 def test_everything_is_on_show():
     w = mg.tensor([1.0, 2.0], name="w")
-    f = mg.compile(lambda x: mg.sin(x * w) + mg.sin(x * w) * 1.0)
+    f = mg.compile(lambda x: mg.sin(x * w) + mg.sin(x * w) * 1.0, backend="numpy")
     with pytest.raises(GraphError, match="has not been called yet"):
         _ = f.graph
     f(data(2))
@@ -366,7 +369,7 @@ def test_generated_code_is_forgotten_with_its_program():
     """Its text is kept for tracebacks as long as it can run, and no longer."""
     gc.collect()
     before = set(linecache.cache)
-    f = mg.compile(lambda x: mg.cond(x.sum() > 0, lambda x: x * 3.0, lambda x: -x, mg.sin(x) * 2.0))
+    f = mg.compile(lambda x: mg.cond(x.sum() > 0, lambda x: x * 3.0, lambda x: -x, mg.sin(x) * 2.0), backend="numpy")
     f(data(3))
     f(data(4))
     made = {file for file in set(linecache.cache) - before if file.startswith("<minigraph")}

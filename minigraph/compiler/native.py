@@ -89,7 +89,7 @@ class Native:
 
     # -------------------------------------------------------------------------------------------------------- calling
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        with self.lock:
+        with held(), self.lock:  # an interrupt while C runs, or in Python code that C has called, waits for the end
             return self.run(arrays)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
@@ -138,11 +138,9 @@ class Native:
 
     def start(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> int:
         """Call the C function."""
-        if not self.program.callbacks:
-            return int(self.function(self.address))
-        self.show(given, others, results)
-        with held():  # an interrupt in Python code that C has called would be lost
-            return int(self.function(self.address))
+        if self.program.callbacks:
+            self.show(given, others, results)
+        return int(self.function(self.address))
 
     def measure(self, arrays: Sequence[Any], calls: int) -> list[float]:
         """The shortest time in seconds that each step took in so many calls, which are real ones: variables change."""
@@ -192,15 +190,14 @@ class Native:
 
     def settle(self) -> None:
         """After a successful run: let the variables show the arrays."""
-        with held():
-            if self.alone < 0:
-                for cell, array in zip(self.cells, self.homes, strict=True):
-                    cell.store(array)
-                self.tensors = [v._tensor for v in self.variables]
-                self.gradients = [v._grad for v in self.owners]
-                self.watched = [*self.homes, *self.tensors]
-            for cell in self.cleared:
-                cell.store(None)
+        if self.alone < 0:
+            for cell, array in zip(self.cells, self.homes, strict=True):
+                cell.store(array)
+            self.tensors = [v._tensor for v in self.variables]
+            self.gradients = [v._grad for v in self.owners]
+            self.watched = [*self.homes, *self.tensors]
+        for cell in self.cleared:
+            cell.store(None)
 
     # --------------------------------------------------------------------------------------------- operations without C
     def show(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ..graph import Graph, substitute
 from ..op import Op, spec_of
 from ..tensor import Tensor
+from . import convolution  # noqa: F401  its writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
 from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
@@ -171,7 +172,7 @@ class NativeProgram:
         else:
             kernel, members, outputs = Kernel(self.views), (n,), [n]
         for m in members:
-            if not is_view(m) and not kernel.accepts(m):
+            if (m is n or not is_view(m)) and not kernel.accepts(m):
                 return None
         writer = Writer()
         text = KernelText(kernel, outputs, writer, self.threads)
