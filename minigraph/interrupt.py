@@ -22,11 +22,12 @@ class held:
 
     __slots__ = ("before", "pressed")
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> held:
         self.pressed: tuple[Any, ...] = ()
         self.before: Any = None
         if threading.get_ident() == MAIN:
             self.before = _signal.signal(_signal.SIGINT, self.note)
+        return self
 
     def note(self, *arguments: Any) -> None:
         """Instead of the handler that was there."""
@@ -35,5 +36,10 @@ class held:
     def __exit__(self, *exc: object) -> None:
         if self.before is not None:
             _signal.signal(_signal.SIGINT, self.before)
-            if self.pressed and callable(self.before):
-                self.before(*self.pressed)
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Do what Ctrl-C would have done, if it was pressed."""
+        arguments, self.pressed = self.pressed, ()
+        if arguments and callable(self.before):
+            self.before(*arguments)

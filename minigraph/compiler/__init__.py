@@ -19,10 +19,12 @@ from .passes import (
     simplify,
 )
 from .prepare import Program
+from .profile import Profile
+from .roofline import Roofline, roofline
 from .run import Executable
 from .schedule import schedule
 
 __all__ = [
-    "Change", "Executable", "MemoryPlan", "Program", "Step", "default_passes", "eliminate_common_subexpressions",
-    "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory", "schedule", "simplify", "substitute",
+    "Change", "Executable", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes", "eliminate_common_subexpressions",
+    "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory", "roofline", "schedule", "simplify", "substitute",
 ]  # fmt: skip

@@ -23,8 +23,22 @@ from ..op import common_device, explained
 from ..tensor import Tensor
 from ..variable import Gradient
 from . import blas, toolchain
-from .program import ARENA, CALLBACK, CLOCK, FAILED, FIRST, NOT_CONTIGUOUS, OK, NativeProgram, OutOfRange, key_of
-from .statements import BLAS_THREADS, DGEMM, SET_BLAS_THREADS, SGEMM
+from .nested import PRESSED
+from .passes import Pass
+from .program import NativeProgram, OutOfRange, key_of
+from .statements import (
+    ARENA,
+    BLAS_THREADS,
+    CALLBACK,
+    CLOCK,
+    DGEMM,
+    FAILED,
+    FIRST,
+    NOT_CONTIGUOUS,
+    OK,
+    SET_BLAS_THREADS,
+    SGEMM,
+)
 from .threads import threads
 
 _tensor, _grad = attrgetter("_tensor"), attrgetter("_grad")
@@ -43,9 +57,9 @@ class Native:
         library: what was compiled.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, passes: Sequence[Pass] = ()):
         library = blas.find()
-        self.program = NativeProgram(graph, products=library is not None, threads=threads())
+        self.program = NativeProgram(graph, products=library is not None, threads=threads(), passes=passes)
         self.library = toolchain.build(self.program.source, openmp=self.program.parallel)
         self.function = getattr(self.library, self.program.symbol)
         self.function.argtypes, self.function.restype = [ctypes.c_void_p], ctypes.c_int
@@ -77,10 +91,10 @@ class Native:
         self.constants = [np.ascontiguousarray(n.value) for n in p.constants]
         for i, array in enumerate(self.constants):
             self.table[p.first_constant + i] = id(array)
-        if p.callbacks:
-            self.callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(self.call_back)
-            self.table[CALLBACK] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
-            self.steps = {s.detail: s for s in p.steps if s.kind == "callback"}
+        self.callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(self.call_back)
+        self.table[CALLBACK] = ctypes.cast(self.callback, ctypes.c_void_p).value or 0
+        self.steps = {s.detail: s for s in p.steps if s.kind == "callback"}
+        self.waiting = held()
         self.returned: list[np.ndarray | None] = [None] * len(self.outputs)
         self.homes: list[np.ndarray] = []
         self.alone = -1
@@ -89,7 +103,8 @@ class Native:
 
     # -------------------------------------------------------------------------------------------------------- calling
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        with held(), self.lock:  # an interrupt while C runs, or in Python code that C has called, waits for the end
+        with held() as waiting, self.lock:  # an interrupt waits for the end of the step, or of a round of a loop
+            self.waiting = waiting
             return self.run(arrays)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
@@ -228,10 +243,13 @@ class Native:
         return t.op.numpy(*[self.value(x) for x in t.inputs], **(t.attrs or {}))
 
     def call_back(self, number: int) -> int:
-        """Run an operation that has no C."""
-        step = self.steps[number]
-        n = step.node
+        """Run an operation that has no C; or look whether somebody has interrupted a loop."""
         try:
+            if number == PRESSED:
+                self.waiting.deliver()
+                return 0
+            step = self.steps[number]
+            n = step.node
             run = n.op.at(common_device(n.op, n.inputs))
             try:
                 found = run(*[self.value(x) for x in n.inputs], **n.attrs)

@@ -83,15 +83,15 @@ class Program:
             from .native import Native
 
             try:
-                self.native = Native(self.graph)
+                self.native = Native(self.graph, self.passes)
             except CompilerError as error:
                 notice(f"{graph.name}: the C compiler failed, so it runs on NumPy. {error}")
                 self.backend = "numpy"
                 self.prepare()
 
     def prepare(self) -> None:
-        passes = default_passes(self.backend) if self.chosen_passes is None else self.chosen_passes
-        self.graph, self.steps = optimize(self.traced, passes)
+        self.passes = default_passes(self.backend) if self.chosen_passes is None else self.chosen_passes
+        self.graph, self.steps = optimize(self.traced, self.passes)
 
     @cached_property
     def executable(self) -> Executable:

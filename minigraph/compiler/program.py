@@ -12,26 +12,39 @@ is computed in the arena and copied at the very end. So a step that fails has ch
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..graph import Graph, substitute
+from ..graph import Graph, copy_node, substitute
 from ..op import Op, spec_of
 from ..tensor import Tensor
 from . import convolution  # noqa: F401  its writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
 from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
+from .nested import NESTED, nested
+from .passes import Pass, optimize
 from .passes.algebra import made
 from .passes.fuse import FUSED
 from .render import KernelText, combination
 from .schedule import schedule
-from .statements import BLAS_THREADS, SET_BLAS_THREADS, WRITERS
+from .statements import (
+    ARENA,
+    BLAS_THREADS,
+    CALLBACK,
+    CLOCK,
+    FAILED,
+    FIRST,
+    NOT_CONTIGUOUS,
+    OK,
+    OUT_OF_RANGE,
+    SET_BLAS_THREADS,
+    WRITERS,
+)
 
 COPY = Op("copy", run=lambda xp, x: xp.array(x, copy=True), infer=lambda x: x, expression="x", elementwise=True)
 
-ARENA, CALLBACK, CLOCK, FIRST = 0, 5, 6, 7  # entries of the table, beside those of BLAS
 CONTIGUOUS = 0x101  # of NumPy's flags: in C order, and aligned
-OK, NOT_CONTIGUOUS, OUT_OF_RANGE, FAILED = range(4)  # what the function returns
 
 PRELUDE = """#include <stdint.h>
 #include <string.h>
@@ -98,8 +111,16 @@ def made_contiguous(graph: Graph) -> Graph:
             copies[id(t)] = made("copy", t, like=t)
         return copies[id(t)]
 
+    def visit_nested(n: Tensor) -> Tensor:
+        """Loops and branches get all their inputs whole."""
+        n = visit(n)
+        if n.op.name not in NESTED or not all(map(in_memory, n.inputs)):
+            return n
+        inputs = [whole(x) for x in n.inputs]
+        return n if all(a is b for a, b in zip(inputs, n.inputs, strict=True)) else copy_node(n, inputs)
+
     copies: dict[int, Tensor] = {}
-    g = substitute(graph, visit)
+    g = substitute(graph, visit_nested)
     outputs = [whole(t) for t in g.outputs]
     assigns = {cell: None if t is None else whole(t) for cell, t in g.assigns.items()}
     return Graph([*g.nodes, *copies.values()], g.inputs, outputs, reads=g.reads, assigns=assigns, name=g.name)
@@ -113,14 +134,27 @@ class NativeProgram:
         arguments: nodes whose arrays are given, in order; constants: nodes whose arrays are part of the graph.
         roots: the results. in_place: for each, whether an assigned variable's array is written directly.
         arena: bytes; memory: the `MemoryPlan`. callbacks: the nodes that run by their own code.
+        bodies: the programs of nested graphs, by the id of the graph; None where a part has no C.
     """
 
-    def __init__(self, graph: Graph, *, products: bool, threads: int = 1):
-        self.threads = threads
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        products: bool,
+        threads: int = 1,
+        passes: Sequence[Pass] = (),
+        inside: NativeProgram | None = None,
+    ):
+        self.threads, self.passes, self.inside = threads, passes, inside
         self.graph = made_contiguous(graph)
         self.products = products
         self.views = Views()
-        self.functions: dict[str, str] = {}  # name -> text of the functions that kernels and statements call
+        # name -> text of the functions that kernels and statements call; parameters and body of a kernel -> its name
+        self.functions: dict[str, str] = {} if inside is None else inside.functions
+        self.kernels: dict[str, str] = {} if inside is None else inside.kernels
+        self.comments: dict[str, str] = {} if inside is None else inside.comments
+        self.bodies: dict[int, NativeProgram | None] = {} if inside is None else inside.bodies
         self.order = schedule(self.graph)
         self.arguments = [*self.graph.inputs, *self.graph.reads.values()]
         self.roots = self.graph.roots()
@@ -130,12 +164,25 @@ class NativeProgram:
         self.first_root = FIRST + len(self.arguments)
         self.first_constant = self.first_root + len(self.roots)
         self.several = {(id(n.inputs[0]), n.attrs["index"]): n for n in self.order if is_item(n)}
-        self.kernels: dict[str, str] = {}  # parameters and body -> name
-        self.comments: dict[str, str] = {}
         self.steps = [self.step(n) for n in self.order if not self.silent(n)]
+        self.fallible = any(s.fallible for s in self.steps)
         self.place_results()
         self.symbol = re.sub(r"\W", "_", graph.name) if re.match(r"[A-Za-z]\w*$", graph.name) else "graph"
-        self.source = self.text()
+        if inside is None:
+            self.source = self.text()
+        elif not self.callbacks:
+            self.symbol = f"{self.symbol}_{len(self.bodies)}"
+            self.source = self.function(self.statements())
+
+    def inner(self, graph: Graph) -> NativeProgram | None:
+        """The program of a graph inside of this one: a function in the same text. None if a part of it has no C."""
+        if id(graph) not in self.bodies:
+            optimized, _ = optimize(graph, self.passes)
+            body = NativeProgram(
+                optimized, products=self.products, threads=self.threads, passes=self.passes, inside=self
+            )
+            self.bodies[id(graph)] = None if body.callbacks else body
+        return self.bodies[id(graph)]
 
     # ---------------------------------------------------------------------------------------------------------- steps
     def silent(self, n: Tensor) -> bool:
@@ -161,6 +208,12 @@ class NativeProgram:
             if statement is not None:
                 self.functions |= statement.functions
                 return Step(n, "statement", tuple(self.base(x) for x in n.inputs), writes, False, statement)
+        if n.op.name in NESTED and all(map(in_memory, n.inputs)):
+            found = nested(self, n)
+            if found is not None:
+                statement, fallible, constants = found
+                self.functions |= statement.functions
+                return Step(n, "statement", (*map(self.base, n.inputs), *constants), writes, fallible, statement)
         self.callbacks.append(n)
         return Step(n, "callback", tuple(self.base(x) for x in n.inputs), writes, True, len(self.callbacks) - 1)
 
@@ -269,19 +322,26 @@ class NativeProgram:
 
     # ----------------------------------------------------------------------------------------------------------- text
     def address(self, base: Tensor) -> str:
-        """The C expression for the memory of something."""
+        """The C expression for the memory of something: a typed pointer."""
         return self.address_of(key_of(base), base.dtype, base)
 
     def address_of(self, key: Key, dtype: Any, base: Tensor | None = None) -> str:
-        kind = c_type(dtype) if dtype in DTYPES else "char"
+        kind, place = c_type(dtype) if dtype in DTYPES else "char", self.place_of(key, base)
+        return f"({kind} *)({place})" if " " in place else f"({kind} *){place}"
+
+    def place_of(self, key: Key, base: Tensor | None = None) -> str:
+        """The same as a `char *`."""
         if key in self.offsets:
-            return f"({kind} *)(arena + {self.offsets[key]})"
+            return f"arena + {self.offsets[key]}"
         if key not in self.entries:
             assert base is not None
             assert base.op is None, base
             self.entries[key] = self.first_constant + len(self.constants)
             self.constants.append(base)
-        return f"({kind} *)DATA(p[{self.entries[key]}])"
+        return self.data(self.entries[key])
+
+    def data(self, entry: int) -> str:
+        return f"DATA(p[{entry}])" if self.inside is None else f"p[{entry}]"
 
     def name_of(self, step: Step) -> str:
         """The name of a kernel, the same for kernels that have the same text."""
@@ -303,7 +363,11 @@ class NativeProgram:
         if s.kind == "statement":
             names = {f"in{i}": self.address(b) for i, b in enumerate(s.reads)}
             names |= {f"out{i}": text for i, text in enumerate(results)}
-            return str(s.detail.text.format(**names, t=f"(float *)(arena + {self.scratch.get(id(s.node), 0)})"))
+            names |= {f"at{i}": self.place_of(key_of(b), b) for i, b in enumerate(s.reads)}
+            names |= {f"to{i}": self.place_of(key) for i, key in enumerate(s.writes)}
+            scratch = self.scratch.get(id(s.node), 0)
+            text = str(s.detail.text.format(**names, scratch=scratch, t=f"(float *)(arena + {scratch})"))
+            return f"{text}\n  if (status) return status;" if s.fallible else text
         given = [*[self.address(b) for b in s.reads], *results]
         if s.fallible:
             given.append("&status")
@@ -347,8 +411,8 @@ class NativeProgram:
         """Whether any step is done by several threads."""
         return "#pragma omp parallel" in self.source
 
-    def text(self, *, timed: bool = False) -> str:
-        """The C text; `timed`: each step adds the nanoseconds that it took to an array of doubles."""
+    def statements(self, *, timed: bool = False) -> list[str]:
+        """The C lines of the steps, and of the copies at the end."""
         body = []
         if timed:
             body.append(f"  double *spent = (double *)p[{CLOCK}], start;")
@@ -359,18 +423,28 @@ class NativeProgram:
             if timed:
                 statement = f"start = now(); {statement} spent[{i}] += now() - start;"
             body.append(f"  {statement}  // {s.node.op.name} {note}{where}".rstrip())
-        copying = []
         for k, root in self.copies:
             view = self.views[root]
             assert view is not None
             if root.nbytes:
                 source = f"(char *)({self.address(view.base)}) + {view.offset * root.dtype.itemsize}"
-                copying.append(f"  memcpy(DATA(p[{self.first_root + k}]), {source}, {root.nbytes});")
+                body.append(f"  memcpy({self.data(self.first_root + k)}, {source}, {root.nbytes});")
+        return body
+
+    def function(self, body: Sequence[str]) -> str:
+        """The function of a nested program."""
+        head = [f"static int {self.symbol}(char **p) {{", f"  char *arena = p[{ARENA}];", "  int status = 0;"]
+        return "\n".join([*head, *body, "  (void)arena, (void)status;", f"  return {OK};", "}", ""])
+
+    def text(self, *, timed: bool = False) -> str:
+        """The C text; `timed`: each step adds the nanoseconds that it took to an array of doubles."""
+        body = self.statements(timed=timed)
         parts = [PRELUDE.format(head=object.__basicsize__), TIMER if timed else ""]
         parts += [text.strip() + "\n" for text in self.functions.values()]
         parts += [
             f"{self.comments[t]}\nstatic __attribute__((noinline)) void {name}{t}" for t, name in self.kernels.items()
         ]
+        parts += [b.source for b in self.bodies.values() if b is not None]
         names = [n.name or f"input {i}" for i, n in enumerate(self.arguments)]
         arguments = "\n".join(
             f"//   p[{FIRST + i}] {name}: {spec_of(n.value)!r}"
@@ -385,4 +459,4 @@ class NativeProgram:
         if any(name.startswith("product") for name in self.functions):
             end.append(ONE_POOL.format(name=self.symbol, get=BLAS_THREADS, put=SET_BLAS_THREADS))
             head[1] = "static int run(char **p) {"
-        return "\n".join([*parts, *head, *body, *copying, *end])
+        return "\n".join([*parts, *head, *body, *end])

@@ -21,7 +21,8 @@ class Statement(NamedTuple):
 
     Attributes:
         text: the statement. `{in0}` is the address of the memory that input 0 looks at (its view's base), `{out0}` that
-            of the first result, `{t}` that of the scratch memory; all are typed pointers. `p` is the table.
+            of the first result, `{t}` that of the scratch memory; all are typed pointers. `{at0}` and `{to0}` are the
+            same as `char *`, and `arena + {scratch}` is the scratch memory. `p` is the table.
         functions: {name: C text} of what it calls.
         scratch: bytes.
     """
@@ -33,7 +34,9 @@ class Statement(NamedTuple):
 
 Writer = Callable[[Tensor, Views], Statement | None]
 WRITERS: dict[str, Writer] = {}
-SGEMM, DGEMM, BLAS_THREADS, SET_BLAS_THREADS = 1, 2, 3, 4  # entries of the table
+# entries of the table that each function gets, before the addresses of its arguments, results and constants
+ARENA, SGEMM, DGEMM, BLAS_THREADS, SET_BLAS_THREADS, CALLBACK, CLOCK, FIRST = range(8)
+OK, NOT_CONTIGUOUS, OUT_OF_RANGE, FAILED = range(4)  # what a function returns
 
 
 def writes(*names: str) -> Callable[[Writer], Writer]:
