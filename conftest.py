@@ -16,6 +16,10 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 # Notebook kernels and other processes that tests start see this checkout, wherever they run.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+# The notice that there is no C compiler is for people; outputs of notebooks are compared without it.
+os.environ["PYTHONWARNINGS"] = ",".join(
+    filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:no C compiler was found"])
+)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core already: threads of theirs would only fight
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
