@@ -25,6 +25,7 @@ from .run import Executable
 from .schedule import schedule
 
 __all__ = [
-    "Change", "Executable", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes", "eliminate_common_subexpressions",
-    "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory", "roofline", "schedule", "simplify", "substitute",
+    "Change", "Executable", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes",
+    "eliminate_common_subexpressions", "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory",
+    "roofline", "schedule", "simplify", "substitute",
 ]  # fmt: skip

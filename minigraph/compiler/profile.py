@@ -105,18 +105,18 @@ def bytes_read(operands: Iterable[Tensor], views: Views) -> int:
     return sum(min(size, nbytes(base)) for base, size in parts.values())
 
 
-def traffic(n: Tensor, views: Views) -> tuple[int, int]:
-    """The bytes that a node reads and writes. A view moves none; a kernel reads what its members look at outside of it,
-    a gather at most what it takes out of its table."""
-    if (
-        n.op.view
-        and len(n.inputs) == 1
-        and type(n.value) is not tuple
-        and views[n] is not None
-        and views[n].base is not n
-    ):
-        return 0, 0
+def looks(n: Tensor, views: Views) -> bool:
+    """Whether a node is nothing but a way of looking at another one's memory."""
     if n.op.name == "item":
+        return True
+    view = views[n] if n.op.view and len(n.inputs) == 1 and type(n.value) is not tuple else None
+    return view is not None and view.base is not n
+
+
+def traffic(n: Tensor, views: Views) -> tuple[int, int]:
+    """The bytes that a node reads and writes. A view moves none; a kernel reads what its members look at outside of it;
+    a gather reads of its table at most what it takes out of it."""
+    if looks(n, views):
         return 0, 0
     if n.op is not FUSED:
         return gathered(n, views), nbytes(n)
@@ -124,13 +124,15 @@ def traffic(n: Tensor, views: Views) -> tuple[int, int]:
     inside, own = Views(), {id(m) for m in body.operations}
     operands, tables = [], 0
     for m in body.operations:
-        if m.op.view and inside[m] is not None and inside[m].base is not m:
+        if looks(m, inside):
             continue
-        outer = [x for x in m.inputs if id(touched(x, inside)[0]) not in own and nbytes(touched(x, inside)[0]) > 0]
-        if m.op.name in TABLE:
-            tables += min(nbytes(m), nbytes(m.inputs[TABLE[m.op.name]]))
-            outer = [x for x in outer if x is not m.inputs[TABLE[m.op.name]]]
-        operands += [x for x in outer if not (x.op is None and x.size == 1)]  # a number is written into the text
+        source = m.inputs[TABLE[m.op.name]] if m.op.name in TABLE else None
+        if source is not None:
+            tables += min(nbytes(m), nbytes(source))
+        for x in m.inputs:
+            number = x.op is None and x.size == 1  # written into the text
+            if x is not source and not number and id(touched(x, inside)[0]) not in own:
+                operands.append(x)
     return bytes_read(operands, inside) + tables, nbytes(n)
 
 
@@ -403,7 +405,8 @@ class Profile:
 
 
 def times_longer(distance: float | None) -> str:
-    return "" if distance is None else f"{distance:.1f}x" if distance < 99.5 else f"{distance:.0f}x"
+    """A distance in words. Beyond a thousand, work is not what the step takes its time for."""
+    return "" if distance is None else f"{distance:.1f}x" if distance < 999 else ">999x"
 
 
 def described(n: Tensor) -> tuple[str, tuple[str, ...]]:
@@ -411,7 +414,7 @@ def described(n: Tensor) -> tuple[str, tuple[str, ...]]:
     if n.op is not FUSED:
         return n.op.name, (n.op.name,)
     views = Views()
-    members = tuple(m.op.name for m in n.attrs["body"].operations if not (m.op.view and views[m] is not None))
+    members = tuple(m.op.name for m in n.attrs["body"].operations if not looks(m, views))
     short = members if len(members) < 5 else (*members[:2], f"... {len(members) - 4} more", *members[-2:])
     return ", ".join(short), members
 

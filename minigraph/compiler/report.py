@@ -35,22 +35,15 @@ def quantity(value: float, unit: str, step: int = 1000) -> str:
     >>> mg.compiler.report.quantity(32768, "B", 1024)
     '32 KiB'
     """
-    if value == 0:
-        return f"0 {unit}"
+    prefixes = ["", "Ki", "Mi", "Gi", "Ti"] if step == 1024 else ["", "k", "M", "G", "T"]
+    whole = unit != "s" and abs(value) < step and float(value).is_integer()
+    if unit == "s":
+        value, prefixes = value * 1e9, ["n", "µ", "m", ""]
+    while abs(value) >= step - 0.5 and len(prefixes) > 1:
+        value, prefixes = value / step, prefixes[1:]
     if step == 1024:
-        power = 0
-        while value >= 1024 and power < 4:
-            value, power = value / 1024, power + 1
-        return f"{value:.4g} {('', 'Ki', 'Mi', 'Gi', 'Ti')[power]}{unit}"
-    prefixes = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}
-    low = -3 if unit == "s" else 0
-    power = 0 if unit != "s" else low
-    value = value * 1e9 if unit == "s" else value
-    high = 0 if unit == "s" else 4
-    while abs(value) >= 999.5 and power < high:
-        value, power = value / 1000, power + 1
-    digits = 0 if float(value).is_integer() and power == low else max(0, 2 - len(str(int(abs(value)))) + 1)
-    return f"{value:.{digits}f} {prefixes[power]}{unit}"
+        return f"{value:.4g} {prefixes[0]}{unit}"
+    return f"{value:.{0 if whole else max(0, 3 - len(str(int(abs(value)))))}f} {prefixes[0]}{unit}".rstrip()
 
 
 def columns(rows: Sequence[Sequence[str]], align: str, indent: str = "  ") -> list[str]:

@@ -120,8 +120,9 @@ class Roofline(NamedTuple):
         >>> machine.attainable(1e12, 8) == machine.single
         True
         """
-        seconds = self.seconds(flops, nbytes, dtype)
-        return flops / seconds if seconds else self.peak(dtype)
+        if not nbytes:
+            return self.peak(dtype)
+        return min(self.peak(dtype), flops / nbytes * self.level(nbytes).bandwidth)
 
     def seconds(self, flops: float, nbytes: float, dtype: Any = "float32") -> float:
         """The shortest time for so many FLOPs and bytes, in seconds. The bytes come from the fastest level that holds
@@ -237,8 +238,9 @@ def measure(count: int) -> Roofline:
     for i in reversed(range(len(levels) - 1)):  # a cache is not slower than what lies behind it: then we were disturbed
         levels[i] = levels[i]._replace(bandwidth=max(levels[i].bandwidth, levels[i + 1].bandwidth))
     product = "NumPy's BLAS" if library is None else " ".join(library.name.split()[:2])
-    rates = [products(dtype, count, tool) for dtype in ("float32", "float64")]
-    return Roofline(name_of_processor(), count, *rates, tuple(levels), "NumPy" if tool is None else "C", product)
+    single, double = [products(dtype, count, tool) for dtype in ("float32", "float64")]
+    by = "NumPy" if tool is None else "C"
+    return Roofline(name_of_processor(), count, single, double, tuple(levels), by, product)
 
 
 def name_of_processor() -> str:
