@@ -17,7 +17,7 @@ If anything in a body has no C, the whole operation runs by its own code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Graph
 from ..op import Spec, spec_of
