@@ -32,6 +32,7 @@ from . import backend
 from . import tree as pytree
 from .autodiff import history, stop_gradient
 from .compiler import Program, Step
+from .compiler.explain import Explanation, explain
 from .compiler.profile import Profile, profile
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
@@ -737,6 +738,23 @@ class Compiled:
         signature, arrays, _ = self.signature(args, kwargs)
         version = self.version(signature, args, kwargs)
         return profile(version.program, [arrays[i] for i in version.slots] + version.arrays, calls)
+
+    def explain(self) -> Explanation:
+        """One page about the version used last, with reasons: what each pass did, the kernels, what is done by
+        libraries, what is not in C, what was not fused, memory, variables, threads, and how it was compiled.
+
+        Raises:
+            GraphError: the function has not been called yet.
+
+        >>> f = mg.compile(lambda x: mg.tanh(x * 2.0) + 1.0, backend="numpy")
+        >>> _ = f(mg.ones(3))
+        >>> page = f.explain()
+        >>> page["not in C"].note
+        'backend="numpy" was asked for'
+        >>> page["passes"].rows[0][:3]
+        ('fold_constants', '6 -> 6', '0')
+        """
+        return explain(self._last().program, self.backend, self.traces)
 
     def _last(self) -> Version:
         if self.last is None:

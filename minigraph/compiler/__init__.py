@@ -6,6 +6,7 @@ result looked at.
 """
 
 from ..graph import substitute
+from .explain import Explanation
 from .memory import MemoryPlan, plan_memory
 from .passes import (
     Change,
@@ -25,7 +26,7 @@ from .run import Executable
 from .schedule import schedule
 
 __all__ = [
-    "Change", "Executable", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes",
+    "Change", "Executable", "Explanation", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes",
     "eliminate_common_subexpressions", "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory",
     "roofline", "schedule", "simplify", "substitute",
 ]  # fmt: skip

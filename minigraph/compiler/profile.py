@@ -371,10 +371,11 @@ class Profile:
         machine = self.roofline
         if machine is None:
             return "roofline: not known for this device"
+        levels = ", ".join(f"{level.name} {quantity(level.bandwidth, 'B/s')}" for level in machine.levels)
         return (
-            f"outside of the steps: {quantity(self.outside, 's')}; roofline: times longer than "
-            f"{quantity(machine.single, 'FLOP/s')} and {quantity(machine.levels[-1].bandwidth, 'B/s')} of memory allow "
-            f"({machine.processor}, {machine.threads} thread{'s' * (machine.threads != 1)})"
+            f"outside of the steps: {quantity(self.outside, 's')}; roofline: times longer than it takes at "
+            f"{quantity(machine.single, 'FLOP/s')}, {levels} ({machine.processor}, {machine.threads} "
+            f"thread{'s' * (machine.threads != 1)})"
         )
 
     def __repr__(self) -> str:
@@ -400,7 +401,7 @@ class Profile:
                 f'<span title="{said}">{escape(r.name)}</span> <span class="mg-scope">{escape(r.result)}</span>{scope}'
             )
             rows.append([bar(r.share, longest), *self.texts(r), step])
-        whole = table(self.HEAD, rows, "h>>>>>><h", caption=self.head, foot=["", *self.totals()])
+        whole = table(self.HEAD, rows, "b>>>>>><h", caption=self.head, foot=["", *self.totals()])
         return page(whole, f"<p>{escape(self.foot)}</p>")
 
 
@@ -415,7 +416,7 @@ def described(n: Tensor) -> tuple[str, tuple[str, ...]]:
         return n.op.name, (n.op.name,)
     views = Views()
     members = tuple(m.op.name for m in n.attrs["body"].operations if not looks(m, views))
-    short = members if len(members) < 5 else (*members[:2], f"... {len(members) - 4} more", *members[-2:])
+    short = members if len(members) < 7 else (*members[:2], f"... {len(members) - 4} more", *members[-2:])
     return ", ".join(short), members
 
 

@@ -71,6 +71,7 @@ def style() -> str:
         "": "background:var(--mg-paper);color:var(--mg-ink);padding:.5em .75em;overflow:auto;max-width:100%;"
         "border-radius:6px;font:13px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums",
         "table": "border-collapse:collapse;margin:.3em 0;color:inherit;background:none;font-size:inherit",
+        "h4": "margin:.5em 0 0;font-size:1.05em;color:inherit",
         "caption": "text-align:left;font-weight:600;font-size:1.05em;padding:.2em 0;color:inherit",
         "p": "margin:.2em 0;color:var(--mg-faint)",
         "td": f"{cell};padding:.15em .7em;border-bottom:1px solid var(--mg-line)",
@@ -101,12 +102,18 @@ def page(*parts: str) -> str:
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], align: str, *, caption: str = "", foot: Sequence[str] = ()
 ) -> str:
-    """A table; `align`: `<` text, `>` number, `w` words that may wrap, `h` HTML, a share with its bar."""
+    """A table; `align`: `<` text, `>` number, `w` words that may wrap, `h` HTML,
+    `b` HTML, a share with its bar."""
 
     def cell(text: str, how: str, tag: str = "td") -> str:
-        kind = {">": ' class="mg-number"', "w": ' class="mg-words"', "h": ' class="mg-share"'}.get(how, "")
+        kind = {
+            ">": ' class="mg-number"',
+            "w": ' class="mg-words"',
+            "h": ' class="mg-words"',
+            "b": ' class="mg-share"',
+        }.get(how, "")
         scope = ' scope="col"' if tag == "th" else ""
-        return f"<{tag}{scope}{kind}>{text if how == 'h' else escape(text)}</{tag}>"
+        return f"<{tag}{scope}{kind}>{text if how in 'hb' and tag == 'td' else escape(text)}</{tag}>"
 
     def line(texts: Sequence[str], tag: str = "td") -> str:
         return "<tr>" + "".join(cell(t, a, tag) for t, a in zip(texts, align, strict=True)) + "</tr>"

@@ -26,6 +26,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,7 +197,20 @@ def trusted(path: Path) -> bool:
     return stat.S_ISREG(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
 
 
-def build(source: str, *, openmp: bool = False, sanitize: bool = False) -> ctypes.CDLL:
+class Library(ctypes.CDLL):
+    """A loaded library, and how it came to be: whether it was in the cache, and the seconds that it took."""
+
+    cached: bool
+    seconds: float
+
+
+def loaded(path: Path, cached: bool, start: float) -> Library:
+    library = Library(str(path))
+    library.cached, library.seconds = cached, time.perf_counter() - start
+    return library
+
+
+def build(source: str, *, openmp: bool = False, sanitize: bool = False) -> Library:
     """Compile C text, unless that has been done before, and load it.
 
     Args:
@@ -210,6 +224,7 @@ def build(source: str, *, openmp: bool = False, sanitize: bool = False) -> ctype
     >>> if toolchain.find_compiler():
     ...     assert toolchain.build("int twice(int x) { return 2 * x; }").twice(21) == 42
     """
+    start = time.perf_counter()
     compiler = find_compiler()
     if compiler is None:
         raise CompilerError("no C compiler was found", remedy="install gcc or clang, or pip install ziglang")
@@ -222,9 +237,9 @@ def build(source: str, *, openmp: bool = False, sanitize: bool = False) -> ctype
     library = home / f"{name}.so"
     if trusted(library):
         try:
-            loaded = ctypes.CDLL(str(library))
+            found = loaded(library, True, start)
             os.utime(library)
-            return loaded
+            return found
         except OSError:  # cut short, or for another system: build it again
             pass
     with tempfile.TemporaryDirectory(dir=home, prefix="build-") as folder:
@@ -233,7 +248,7 @@ def build(source: str, *, openmp: bool = False, sanitize: bool = False) -> ctype
         os.replace(Path(folder) / f"{name}.c", home / f"{name}.c")
         os.replace(made, library)
     shrink(home, CACHE_LIMIT)
-    return ctypes.CDLL(str(library))
+    return loaded(library, False, start)
 
 
 def shrink(home: Path, limit: int) -> None:
