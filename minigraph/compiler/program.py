@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..graph import Graph, copy_node, substitute
-from ..op import Op, spec_of
+from ..op import spec_of
 from ..tensor import Tensor
 from . import convolution  # noqa: F401  its writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
@@ -41,8 +41,6 @@ from .statements import (
     SET_BLAS_THREADS,
     WRITERS,
 )
-
-COPY = Op("copy", run=lambda xp, x: xp.array(x, copy=True), infer=lambda x: x, expression="x", elementwise=True)
 
 CONTIGUOUS = 0x101  # of NumPy's flags: in C order, and aligned
 

@@ -55,10 +55,10 @@ def writes(*names: str) -> Callable[[Writer], Writer]:
 PRODUCT = """
 /* c = a @ b for matrices in rows, by BLAS; ta, tb: the matrix lies in memory by columns. */
 static void {name}(char **p, int ta, int tb, long m, long n, long k, const {T} *a, long lda, const {T} *b, long ldb,
-                   {T} *c) {{
+                   {T} *c, long ldc) {{
   typedef void gemm(int, int, int, int64_t, int64_t, int64_t, {T}, const {T} *, int64_t, const {T} *, int64_t, {T},
                     {T} *, int64_t);
-  ((gemm *)p[{entry}])(101, ta ? 112 : 111, tb ? 112 : 111, m, n, k, 1, a, lda, b, ldb, 0, c, n);
+  ((gemm *)p[{entry}])(101, ta ? 112 : 111, tb ? 112 : 111, m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
 }}
 """
 TRANSPOSE = """
@@ -131,7 +131,7 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
         before, after = f"{{{{ transpose_f32({b_text}, {columns}, {k}, {ldb}, {{t}}); ", " }}"
         b_text, tb, ldb, scratch = "{t}", 0, columns, 4 * k * columns
         functions["transpose_f32"] = TRANSPOSE
-    call = f"{name}(p, {ta}, {tb}, {m}, {columns}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text});"
+    call = f"{name}(p, {ta}, {tb}, {m}, {columns}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns});"
     count = threads()
     if count > 1 and m * columns * k * math.prod(batch) > WORTH * RATE:
         shared = f"\n  #pragma omp parallel for num_threads({count}) schedule(static)\n  "
@@ -139,13 +139,22 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
             own = f"{{t}} + omp_get_thread_num() * {k * columns}"
             return Statement(shared + loops + before.replace("{t}", own) + call.replace("{t}", own) + after, functions,
                              scratch * count)  # fmt: skip
-        if not batch and m >= 8 * count:  # each thread its rows
-            rows = -(-m // count)
-            start = f"y * {rows}"
-            height = f"({rows} < {m} - {start} ? {rows} : {m} - {start})"
-            a_text = f"{a_text} + {start}{f' * {lda}' if ta == 0 else ''}"
-            c_text = f"{c_text} + {start} * {columns}"
-            call = f"{name}(p, {ta}, {tb}, {height}, {columns}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text});"
+        if not batch and max(m, columns) >= 8 * count:  # each thread its rows, or its columns where there are more
+            whole = max(m, columns)
+            part = -(-whole // (16 * count)) * 16
+            start = f"y * {part}"
+            size = f"({part} < {whole} - {start} ? {part} : {whole} - {start})"
+            if m >= columns:
+                height, width = size, str(columns)
+                a_text = f"{a_text} + {start}{f' * {lda}' if ta == 0 else ''}"
+                c_text = f"{c_text} + {start} * {columns}"
+            else:
+                height, width = str(m), size
+                b_text = f"{b_text} + {start}{f' * {ldb}' if tb == 1 else ''}"
+                c_text = f"{c_text} + {start}"
+            call = (
+                f"{name}(p, {ta}, {tb}, {height}, {width}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns});"
+            )
             return Statement(f"{before}{shared}for (long y = 0; y < {count}; y++) {call}{after}", functions, scratch)
     return Statement(loops + before + call + after, functions, scratch)
 
