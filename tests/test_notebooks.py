@@ -3,7 +3,8 @@
 That every cell runs and prints what is saved is nbval's business, and `test_project.py` looks at the saved outputs.
 Here the exercises are worked through: a cell with a line `name = ...` is an exercise, and the text above it holds a
 solution in a folded block. The notebook is run as a plain program, the exercises left out; then each is tried as it
-stands, with the solution, and with a wrong answer.
+stands, with the solution, and with a wrong answer; all that once with compiled functions in NumPy and once in C, so what
+the cells assert holds for both.
 """
 
 import ast
@@ -64,7 +65,7 @@ def figures(monkeypatch):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_exercises_can_be_solved_and_their_checks_can_say_no(path, figures):
+def test_exercises_can_be_solved_and_their_checks_can_say_no(path, figures, each_backend):
     own = set(mg.OPS)
     namespace = {"__name__": "__main__"}
     for kind, source, _ in cells(path):
