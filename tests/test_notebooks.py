@@ -3,8 +3,8 @@
 That every cell runs and prints what is saved is nbval's business, and `test_project.py` looks at the saved outputs.
 Here the exercises are worked through: a cell with a line `name = ...` is an exercise, and the text above it holds a
 solution in a folded block. The notebook is run as a plain program, the exercises left out; then each is tried as it
-stands, with the solution, and with a wrong answer; all that once with compiled functions in NumPy and once in C, so what
-the cells assert holds for both.
+stands, with the solution, and with a wrong answer; all that once with compiled functions in NumPy and once in C, so
+what the cells assert holds for both.
 """
 
 import ast
