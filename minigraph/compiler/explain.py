@@ -39,6 +39,7 @@ from .schedule import nbytes
 from .statements import WRITERS
 from .threads import WORTH
 
+LONG = 48  # characters from which on a cell may take several lines
 RULES = 3  # the most frequent rules of a pass that are named
 ROLES = (
     "each: at every point; row: once for each row, which the inner loops in brackets go through; "
@@ -88,7 +89,7 @@ class Explanation:
         for p in self.parts.values():
             lines += ["", p.title]
             if p.rows:
-                lines += columns([p.head, *p.rows], "<" * len(p.head))
+                lines += columns([p.head, *p.rows] if any(p.head) else p.rows, "<" * len(p.head))
             if p.note:
                 lines.append(f"  {p.note}")
         return "\n".join(lines)
@@ -97,7 +98,8 @@ class Explanation:
         found = [f"<p>{escape(self.head)}</p>"]
         for p in self.parts.values():
             if p.rows:
-                found.append(table(p.head, p.rows, "<" * (len(p.head) - 1) + "w", caption=p.title))
+                long = [max(map(len, column)) > LONG for column in zip(*p.rows, strict=True)]
+                found.append(table(p.head, p.rows, "".join("w" if x else "<" for x in long), caption=p.title))
             else:
                 found.append(f"<h4>{escape(p.title)}</h4>")
             if p.note:

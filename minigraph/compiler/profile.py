@@ -44,6 +44,7 @@ from .schedule import nbytes
 from .statements import CLOCK
 
 MOVES = ("copy", "astype")  # elementwise operations without arithmetic
+TABLE = {"embedding": 1, "take": 0, "take_along_axis": 0, "gather": 0}  # which input a gather takes elements out of
 SHOWN = 24  # rows of the printed table
 
 
@@ -113,38 +114,25 @@ def looks(n: Tensor, views: Views) -> bool:
     return view is not None and view.base is not n
 
 
-def traffic(n: Tensor, views: Views) -> tuple[int, int]:
-    """The bytes that a node reads and writes. A view moves none; a kernel reads what its members look at outside of it;
-    a gather reads of its table at most what it takes out of it."""
+def traffic(n: Tensor, views: Views, kernel: bool = False) -> tuple[int, int]:
+    """The bytes that a node reads and writes. A view moves none; a kernel reads what its members look at outside of it,
+    and has constant numbers in its text; a gather reads of its table at most what it takes out of it."""
     if looks(n, views):
         return 0, 0
-    if n.op is not FUSED:
-        return gathered(n, views), nbytes(n)
-    body: Graph = n.attrs["body"]
-    inside, own = Views(), {id(m) for m in body.operations}
+    members, inside = ([n], views) if n.op is not FUSED else (n.attrs["body"].operations, Views())
+    own = {id(m) for m in members}
     operands, tables = [], 0
-    for m in body.operations:
+    for m in members:
         if looks(m, inside):
             continue
         source = m.inputs[TABLE[m.op.name]] if m.op.name in TABLE else None
         if source is not None:
             tables += min(nbytes(m), nbytes(source))
         for x in m.inputs:
-            number = x.op is None and x.size == 1  # written into the text
-            if x is not source and not number and id(touched(x, inside)[0]) not in own:
+            in_text = kernel and x.op is None and not x.is_symbolic and x.size == 1
+            if x is not source and not in_text and id(touched(x, inside)[0]) not in own:
                 operands.append(x)
     return bytes_read(operands, inside) + tables, nbytes(n)
-
-
-TABLE = {"embedding": 1, "take": 0, "take_along_axis": 0, "gather": 0}  # which input a gather takes elements out of
-
-
-def gathered(n: Tensor, views: Views) -> int:
-    """The bytes that an operation by itself reads."""
-    if n.op.name not in TABLE:
-        return bytes_read(n.inputs, views)
-    source = n.inputs[TABLE[n.op.name]]
-    return min(nbytes(n), nbytes(source)) + bytes_read([x for x in n.inputs if x is not source], views)
 
 
 # ------------------------------------------------------------------------------------------------------------- timing
@@ -153,7 +141,8 @@ def gathered(n: Tensor, views: Views) -> int:
 class kept:
     """Context manager: at its end, the variables that a graph assigns show again the very tensors they showed before.
 
-    Holding those tensors is enough: whoever wants to write over an array asks first whether it is held.
+    Holding those tensors is enough: whoever wants to write over an array asks first whether it is held. Ctrl-C has to
+    wait meanwhile.
     """
 
     def __init__(self, graph: Graph):
@@ -164,12 +153,11 @@ class kept:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with held():
-            for cell, value in zip(self.cells, self.values, strict=True):
-                if isinstance(cell, Gradient):
-                    cell.variable._grad = value
-                else:
-                    cell._tensor = value
+        for cell, value in zip(self.cells, self.values, strict=True):
+            if isinstance(cell, Gradient):
+                cell.variable._grad = value
+            else:
+                cell._tensor = value
 
 
 class Timed(Executable):
@@ -203,8 +191,9 @@ class Timed(Executable):
         return Code("\n".join(text) + "\n", names, lines, plain.buffers)
 
 
-def time_numpy(executable: Executable, arrays: Sequence[Any], calls: int) -> np.ndarray:
-    """Seconds of each step and, in the last column, of the whole, for each call. Assigns nothing."""
+def time_numpy(executable: Executable, arrays: Sequence[Any], calls: int, waiting: held) -> np.ndarray:
+    """Seconds of each step and, in the last column, of the whole, for each call: of all calls, or of those until
+    somebody has pressed Ctrl-C. Assigns nothing."""
     graph = executable.graph
     device = next((n.device for n in executable.order if type(n.value) is not tuple), backend.cpu)
 
@@ -217,7 +206,9 @@ def time_numpy(executable: Executable, arrays: Sequence[Any], calls: int) -> np.
     values = [*arrays, *[cell._tensor.value for cell in graph.reads]]
     times = np.empty((calls, len(timed.order) + 1))
     timed(values)
-    for row in times:
+    for done, row in enumerate(times):
+        if done and waiting.pressed:
+            return times[:done]
         start = clock()
         timed(values)
         row[-1] = clock() - start
@@ -225,7 +216,7 @@ def time_numpy(executable: Executable, arrays: Sequence[Any], calls: int) -> np.
     return times
 
 
-def time_native(native: Any, arrays: Sequence[Any], calls: int) -> np.ndarray:
+def time_native(native: Any, arrays: Sequence[Any], calls: int, waiting: held) -> np.ndarray:
     """The same for a program in C. It assigns the variables."""
     program = native.program
     library = toolchain.build(program.text(timed=True), openmp=program.parallel)
@@ -235,16 +226,16 @@ def time_native(native: Any, arrays: Sequence[Any], calls: int) -> np.ndarray:
     times = np.empty((calls, len(program.steps) + 1))
     with native.lock:
         untimed, native.function = native.function, timed
-        native.table[CLOCK] = spent.ctypes.data
+        native.table[CLOCK], native.waiting = spent.ctypes.data, waiting
         try:
-            with held():
-                native.run(arrays)
-            for row in times:
+            native.run(arrays)
+            for done, row in enumerate(times):
+                if done and waiting.pressed:
+                    return times[:done]
                 spent[:] = 0
-                with held():  # Ctrl-C waits for the end of a call
-                    start = time.perf_counter()
-                    native.run(arrays)
-                    row[-1] = time.perf_counter() - start
+                start = time.perf_counter()
+                native.run(arrays)
+                row[-1] = time.perf_counter() - start
                 row[:-1] = spent * 1e-9
         finally:
             native.function = untimed
@@ -429,16 +420,16 @@ def profile(program: Any, arrays: Sequence[Any], calls: int = 100) -> Profile:
     if not isinstance(calls, int) or calls < 1:
         raise ArgumentError("profile: calls", expected="a positive number of calls", actual=repr(calls))
     views, language = Views(), "numpy"
-    with kept(program.graph):
+    with held() as waiting, kept(program.graph):
         if program.native is not None:
             try:
-                times, language = time_native(program.native, arrays, calls), "c"
+                times, language = time_native(program.native, arrays, calls, waiting), "c"
                 steps = [(s.kind, s.node) for s in program.native.program.steps]
             except OutOfRange:  # C has no words for it; NumPy has
                 pass
         if language == "numpy":
             executable = program.executable
-            times = time_numpy(executable, arrays, calls)
+            times = time_numpy(executable, arrays, calls, waiting)
             steps = [("call", n) for n in executable.order]
     local = all(type(n.value) is tuple or n.device.kind == "cpu" for _, n in steps)
     machine = roofline() if local else None
@@ -446,7 +437,7 @@ def profile(program: Any, arrays: Sequence[Any], calls: int = 100) -> Profile:
     whole = float(best[:-1].sum()) or 1.0
     rows = []
     for i, (kind, n) in enumerate(steps):
-        flops, (read, written) = flops_of(n), traffic(n, views)
+        flops, (read, written) = flops_of(n), traffic(n, views, kind == "kernel")
         first = n.value[0] if type(n.value) is tuple else n
         least = None if machine is None else machine.seconds(flops, read + written, first.dtype)
         name, members = described(n)

@@ -77,7 +77,7 @@ def style() -> str:
         "td": f"{cell};padding:.15em .7em;border-bottom:1px solid var(--mg-line)",
         "th": f"{cell};padding:.15em .7em;border-bottom:1px solid var(--mg-line);font-weight:600;color:var(--mg-faint)",
         ".mg-number": "text-align:right",
-        ".mg-words": "white-space:normal;min-width:14em;max-width:60em",
+        ".mg-words": "white-space:normal;min-width:14em;max-width:48em",
         ".mg-scope": "color:var(--mg-faint)",
         "tfoot td": "font-weight:600;border-bottom:0",
         ".mg-share": "min-width:9em;position:relative",
@@ -121,7 +121,8 @@ def table(
     parts = ["<table>"]
     if caption:
         parts.append(f"<caption>{escape(caption)}</caption>")
-    parts.append(f"<thead>{line(head, 'th')}</thead>")
+    if any(head):
+        parts.append(f"<thead>{line(head, 'th')}</thead>")
     parts.append("<tbody>" + "\n".join(map(line, rows)) + "</tbody>")
     if foot:
         parts.append(f"<tfoot>{line(foot)}</tfoot>")
