@@ -711,7 +711,7 @@ class Compiled:
         """Time every step of the program for these arguments, and count its FLOPs and bytes.
 
         The function really runs, `calls` times and once more; the variables that it assigns are afterwards as they
-        were before. On another device than the CPU, each step is waited for.
+        were before: nobody else should assign them meanwhile. On another device than the CPU, each step is waited for.
 
         Args:
             args, kwargs: as for a call.

@@ -7,6 +7,7 @@ kernels that were not made one, the second's operations are offered to the first
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -31,7 +32,9 @@ from .loops import (
 )
 from .memory import MemoryPlan, peaks
 from .nested import NESTED
+from .passes import optimize
 from .passes.fuse import FUSED, MOST, Fusion, Unit, summary
+from .profile import graphs_in
 from .program import NativeProgram, key_of
 from .program import Step as ProgramStep
 from .report import columns, page, quantity, table
@@ -195,7 +198,7 @@ def why_no_c(n: Tensor, program: NativeProgram) -> str:
         if type(x.value) is not tuple and x.dtype not in DTYPES:
             return f"there is no C for {x.dtype}"
     if n.op.name in NESTED:
-        return "a part of its body has no C"
+        return why_no_body(n, program)
     if n.op.name in WRITERS and not program.products:
         return "NumPy's BLAS cannot be called from C"
     if n.op.name in WRITERS:
@@ -205,6 +208,17 @@ def why_no_c(n: Tensor, program: NativeProgram) -> str:
     if any(elementwise(m) for m in members):
         return "a function in its expression has no C for this type"
     return "its algorithm is no loop over an expression, and is left to NumPy"
+
+
+def why_no_body(n: Tensor, program: NativeProgram) -> str:
+    """Why a loop or branch is called back: the operation in one of its graphs that has no C, found by planning them."""
+    for g in graphs_in((n.attrs or {}).values()):
+        body, _ = optimize(g, program.passes)
+        inner = NativeProgram(body, products=program.products, passes=program.passes)
+        if inner.callbacks:
+            first = inner.callbacks[0]
+            return f"{first.op.name} in its body: {why_no_c(first, inner)}"
+    return "its C is there for other types and layouts only"
 
 
 # ------------------------------------------------------------------------------------------------------- not fused
@@ -227,7 +241,7 @@ def boundaries(graph: Graph) -> list[Boundary]:
     needs = {u: {fusion.where[key] for key in reads[u] if key in fusion.where} - {u} for u in units}
     kernels = [u for u in units if u.kernel is not None]
     pairs = dict.fromkeys(pairwise(kernels))
-    pairs |= dict.fromkeys((a, b) for b in kernels for a in kernels if a in needs[b])
+    pairs |= dict.fromkeys((a, b) for b in kernels for a in needs[b] if a.kernel is not None)
     found = []
     for a, b in sorted(pairs, key=lambda p: (p[1].position, p[0].position)):
         both = [x for key, x in reads[b].items() if fusion.where.get(key) is a or (key in reads[a] and x.size > 1)]
@@ -252,17 +266,13 @@ def reason(fusion: Fusion, units: Sequence[Unit], needs: dict[Unit, set[Unit]], 
     assert early.kernel is not None
     assert late.kernel is not None
     after: dict[Unit, Unit] = {}  # what needs the first, directly or not -> through which unit
-    for u in units:
-        through = next((v for v in needs[u] if v in after and v is not early), None)
-        if through is not None or early in needs[u]:
-            after[u] = u if through is None else after[through]
+    for u in units[bisect_left(units, early.position + 1, key=at) : bisect_left(units, late.position, key=at)]:
+        through = next((after[v] for v in needs[u] if v in after), u if early in needs[u] else None)
+        if through is not None:
+            after[u] = through
     between = [after[v] for v in needs[late] if v in after]
     if between:
-        u = min(between, key=lambda u: u.position)
-        if u.kernel is None and u.node is not None:
-            what = "a library call" if u.node.op.name in WRITERS else "an operation by itself"
-            return f"{u.node.op.name}, {what}, lies between them"
-        return f"another kernel lies between them: {named(u)}"
+        return f"{described(min(between, key=at))}, lies between them"
     together = len(early.kernel.members) + len(late.kernel.members)
     if together > MOST:
         return f"too many operations for one kernel: {together}, at most {MOST}"
@@ -271,10 +281,23 @@ def reason(fusion: Fusion, units: Sequence[Unit], needs: dict[Unit, set[Unit]], 
         if not both.accepts(m.node):
             return obstacle(both, m.node)
     if early.first_use < late.position:
-        return "the first is needed before the second can start"
+        user = units[bisect_left(units, early.first_use, key=at)]
+        return f"{described(user)}, needs the first and comes before the second"
     if early in needs[late]:
         return "the second had loops of its own before it came to read the first"
     return "they read nothing in common"
+
+
+def at(u: Unit) -> int:
+    return u.position
+
+
+def described(u: Unit) -> str:
+    """What a unit is, for a sentence about two others."""
+    if u.kernel is not None or u.node is None:
+        return f"another kernel, {named(u)}"
+    name = u.node.op.name
+    return f"{name}, {'a library call' if name == 'matmul' else 'which has a function of its own'}"
 
 
 def obstacle(kernel: Kernel, n: Tensor) -> str:
@@ -421,12 +444,9 @@ def threads_of(program: NativeProgram) -> Part:
             done = s.detail.split is not None
             why = f"its outermost loop of {s.detail.split.size} is divided" if done else why_alone(s, program)
         else:
-            done = "#pragma omp parallel" in s.detail.text
-            why = (
-                "its rows, or its products, are divided"
-                if done
-                else f"estimated at less than {WORTH // 1000} µs, or few rows"
-            )
+            done = any("#pragma omp parallel" in text for text in (s.detail.text, *s.detail.functions.values()))
+            few = f"estimated at less than {WORTH // 1000} µs, or few rows"
+            why = "its rows, images or products are divided" if done else few
         (shared if done else alone).append((name, why))
     rows = [(str(program.threads), str(k), name, why) for (name, why), k in Counter(shared).items()]
     reasons: dict[str, list[str]] = {}
