@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Token
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -427,6 +428,9 @@ def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, constants: bo
     order: dict[int, Tensor] = {}
 
     def emit(t: Tensor) -> None:
+        if all(map(order.__contains__, map(id, t.inputs))):  # nearly always
+            order[id(t)] = t
+            return
         stack = [(t, False)]
         while stack:
             n, ready = stack.pop()
@@ -442,8 +446,7 @@ def substitute(graph: Graph, visit: Callable[[Tensor], Tensor], *, constants: bo
     for n in graph.nodes:
         if n.inputs and id(n) not in given:
             inputs = [new[id(x)] for x in n.inputs]
-            same = all(a is b for a, b in zip(inputs, n.inputs, strict=True))
-            new[id(n)] = visit(n if same else copy_node(n, inputs))
+            new[id(n)] = visit(n if all(map(is_, inputs, n.inputs)) else copy_node(n, inputs))
         else:
             new[id(n)] = visit(n) if constants and n.op is None else n
         emit(new[id(n)])

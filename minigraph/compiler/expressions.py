@@ -82,8 +82,9 @@ def suffix(dtype: np.dtype) -> str:
     return f"{dtype.kind}{8 * dtype.itemsize}"
 
 
-def c_type(dtype: Any) -> str:
-    return C_TYPES[np.dtype(dtype).name]
+@cache
+def c_type(dtype: np.dtype) -> str:
+    return C_TYPES[dtype.name]
 
 
 def literal(value: Any, dtype: np.dtype) -> str:
@@ -246,8 +247,16 @@ class Writer:
 
 def costly(n: Tensor) -> bool:
     """Whether computing `n` again costs more than storing it."""
-    return any(isinstance(e, ast.Call) and isinstance(e.func, ast.Name) and e.func.id in COSTLY
-               for e in ast.walk(parsed(n.op.expression or "0")))  # fmt: skip
+    return calls_costly(n.op.expression or "0")
+
+
+@cache
+def calls_costly(expression: str) -> bool:
+    """Whether an expression calls a function that takes long."""
+    return any(
+        isinstance(e, ast.Call) and isinstance(e.func, ast.Name) and e.func.id in COSTLY
+        for e in ast.walk(parsed(expression))
+    )
 
 
 Names = Callable[[Tensor], str]

@@ -43,20 +43,21 @@ class View(NamedTuple):
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     """The strides, in elements, of an array in C order."""
     strides, step = [], 1
-    for n in reversed(shape):
+    for n in shape[::-1]:
         strides.append(step)
         step *= n
-    return tuple(reversed(strides))
+    return tuple(strides[::-1])
 
 
 def in_memory(t: Tensor) -> bool:
     """Whether a node has one result, on this machine."""
-    return type(t.value) is not tuple and t.device.kind == "cpu"
+    value = t.value
+    return type(value) is np.ndarray or (type(value) is not tuple and t.device.kind == "cpu")
 
 
 def simple(t: Tensor) -> bool:
     """Whether a node has one result, of a type that loops can hold."""
-    return in_memory(t) and t.dtype in DTYPES
+    return in_memory(t) and t.value.dtype in DTYPES
 
 
 def is_view(t: Tensor) -> bool:
@@ -114,6 +115,10 @@ class Views:
     def __getitem__(self, t: Tensor) -> View | None:
         if id(t) not in self.known:
             self.known[id(t)] = None
+            if not is_view(t) and in_memory(t):
+                self.known[id(t)] = View(t, 0, contiguous(t.shape))
+                self.kept.append(t)
+                return self.known[id(t)]
             look = self.look(t)
             if look is not None and isinstance(look[1], np.ndarray):
                 base, array = look

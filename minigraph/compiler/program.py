@@ -44,6 +44,7 @@ from .statements import (
 
 CONTIGUOUS = 0x101  # of NumPy's flags: in C order, and aligned
 
+LONG = 64  # steps from which on the function that only calls others is not optimised: that takes compilers long
 PRELUDE = """#include <stdint.h>
 #include <string.h>
 #ifdef _OPENMP
@@ -53,6 +54,14 @@ PRELUDE = """#include <stdint.h>
 /* The memory and the flags of a NumPy array, as NumPy's binary interface lays them out. */
 #define DATA(array) (*(char **)((array) + {head}))
 #define FLAGS(array) (*(int *)((array) + {head} + 48))
+"""
+CALLS_ONLY = """
+/* A function that only calls others: optimising it takes a compiler longer than all that it calls. */
+#ifdef __clang__
+#define CALLS_ONLY __attribute__((optnone, noinline))
+#else
+#define CALLS_ONLY __attribute__((optimize("O0"), noinline))
+#endif
 """
 ONE_POOL = """/* BLAS uses the thread that calls it, and nobody else's. */
 int {name}(char **p) {{
@@ -191,7 +200,7 @@ class NativeProgram:
         return self.views.look(n) is not None if type(n.value) is tuple else self.views[n] is not None
 
     def base(self, x: Tensor) -> Tensor:
-        view = self.views[x] if type(x.value) is not tuple else None
+        view = self.views[x] if is_view(x) and type(x.value) is not tuple else None
         return x if view is None else view.base
 
     def step(self, n: Tensor) -> Step:
@@ -438,6 +447,8 @@ class NativeProgram:
         """The C text; `timed`: each step adds the nanoseconds that it took to an array of doubles."""
         body = self.statements(timed=timed)
         parts = [PRELUDE.format(head=object.__basicsize__), TIMER if timed else ""]
+        if len(self.steps) > LONG:
+            parts.append(CALLS_ONLY)
         parts += [text.strip() + "\n" for text in self.functions.values()]
         parts += [
             f"{self.comments[t]}\nstatic __attribute__((noinline)) void {name}{t}" for t, name in self.kernels.items()
@@ -456,5 +467,5 @@ class NativeProgram:
         end = ["  (void)arena, (void)status;", f"  return {OK};", "}", ""]
         if any(name.startswith("product") for name in self.functions):
             end.append(ONE_POOL.format(name=self.symbol, get=BLAS_THREADS, put=SET_BLAS_THREADS))
-            head[1] = "static int run(char **p) {"
+            head[1] = f"static {'CALLS_ONLY ' if len(self.steps) > LONG else ''}int run(char **p) {{"
         return "\n".join([*parts, *head, *body, *end])

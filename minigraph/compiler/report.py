@@ -69,9 +69,11 @@ def style() -> str:
     cell = "text-align:left;border:0;background:none;color:inherit;white-space:nowrap;vertical-align:top"
     rules = {
         "": "background:var(--mg-paper);color:var(--mg-ink);padding:.5em .75em;overflow:auto;max-width:100%;"
-        "border-radius:6px;font:13px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums",
-        "table": "border-collapse:collapse;margin:.3em 0;color:inherit;background:none;font-size:inherit",
+        "box-sizing:border-box;border-radius:6px;font:13px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums",
+        "table": "table-layout:auto;border-collapse:collapse;margin:.3em 0;color:inherit;background:none;"
+        "font-size:inherit",
         "h4": "margin:.5em 0 0;font-size:1.05em;color:inherit",
+        "tbody tr:nth-child(n)": "background:none",
         "caption": "text-align:left;font-weight:600;font-size:1.05em;padding:.2em 0;color:inherit",
         "p": "margin:.2em 0;color:var(--mg-faint)",
         "td": f"{cell};padding:.15em .7em;border-bottom:1px solid var(--mg-line)",
@@ -91,7 +93,8 @@ def style() -> str:
         under('[data-jp-theme-light="true"]', '[data-theme="light"]', ".vscode-light") + f"{{{variables(LIGHT)}}}",
         under('[data-jp-theme-light="false"]', '[data-theme="dark"]', ".vscode-dark") + f"{{{variables(DARK)}}}",
     ]
-    return "".join([*themes, *[f"{own} {part}".rstrip() + f"{{{text}}}" for part, text in rules.items()]])
+    # twice the class: JupyterLab has rules for all tables, which a single one would not overrule
+    return "".join([*themes, *[f"{own}{own} {part}".rstrip() + f"{{{text}}}" for part, text in rules.items()]])
 
 
 def page(*parts: str) -> str:

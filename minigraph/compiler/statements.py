@@ -144,12 +144,11 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
             part = -(-whole // (16 * count)) * 16
             start = f"y * {part}"
             size = f"({part} < {whole} - {start} ? {part} : {whole} - {start})"
+            height, width = (size, str(columns)) if m >= columns else (str(m), size)
             if m >= columns:
-                height, width = size, str(columns)
                 a_text = f"{a_text} + {start}{f' * {lda}' if ta == 0 else ''}"
                 c_text = f"{c_text} + {start} * {columns}"
             else:
-                height, width = str(m), size
                 b_text = f"{b_text} + {start}{f' * {ldb}' if tb == 1 else ''}"
                 c_text = f"{c_text} + {start}"
             call = (
