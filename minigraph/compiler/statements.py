@@ -142,19 +142,20 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
         if not batch and max(m, columns) >= 8 * count:  # each thread its rows, or its columns where there are more
             whole = max(m, columns)
             part = -(-whole // (16 * count)) * 16
-            start = f"y * {part}"
-            size = f"({part} < {whole} - {start} ? {part} : {whole} - {start})"
-            height, width = (size, str(columns)) if m >= columns else (str(m), size)
+            size = f"({part} < {whole} - y ? {part} : {whole} - y)"
             if m >= columns:
-                a_text = f"{a_text} + {start}{f' * {lda}' if ta == 0 else ''}"
-                c_text = f"{c_text} + {start} * {columns}"
+                high, wide = size, str(columns)
+                a_text += " + y" if ta else f" + y * {lda}"
+                c_text += f" + y * {columns}"
             else:
-                b_text = f"{b_text} + {start}{f' * {ldb}' if tb == 1 else ''}"
-                c_text = f"{c_text} + {start}"
-            call = (
-                f"{name}(p, {ta}, {tb}, {height}, {width}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns});"
+                high, wide = str(m), size
+                b_text += f" + y * {ldb}" if tb else " + y"
+                c_text += " + y"
+            operands = f"{a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns}"
+            call = f"{name}(p, {ta}, {tb}, {high}, {wide}, {k}, {operands});"
+            return Statement(
+                f"{before}{shared}for (long y = 0; y < {whole}; y += {part}) {call}{after}", functions, scratch
             )
-            return Statement(f"{before}{shared}for (long y = 0; y < {count}; y++) {call}{after}", functions, scratch)
     return Statement(loops + before + call + after, functions, scratch)
 
 
