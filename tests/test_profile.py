@@ -425,14 +425,16 @@ def test_profiles_print_as_tables(each_backend):
 
 def test_long_profiles_are_cut():
     def f(x):
-        for _ in range(40):
+        for _ in range(140):
             x = mg.sin(x)
         return x
 
     found = mg.compile(f, backend="numpy").profile(floats(3), calls=1)
     assert len(repr(found).splitlines()) == 2 + profiling.SHOWN + 3
-    assert f"... {40 - profiling.SHOWN} more" in repr(found)
-    assert len(well_formed(found._repr_html_()).findall(".//tbody/tr")) == 40
+    assert f"... {140 - profiling.SHOWN} more" in repr(found)
+    lines = well_formed(found._repr_html_()).findall(".//tbody/tr")
+    assert len(lines) == profiling.SHOWN_ON_PAGE + 1
+    assert lines[-1][-1].text == f"... {140 - profiling.SHOWN_ON_PAGE} more"
 
 
 def test_pages_are_well_formed_and_escape_names(each_backend):
@@ -545,7 +547,7 @@ def test_ceilings_are_measured_and_remembered(quick, monkeypatch, threads):
     monkeypatch.setenv("MINIGRAPH_THREADS", threads)
     found = mg.compiler.roofline()
     assert sound(found)
-    assert found.threads == int(threads)
+    assert found.threads == (int(threads) if found.tool == "C" else 1)
     assert mg.compiler.roofline() is found
     roofline._known.cache_clear()  # another process
     monkeypatch.setattr(roofline, "measure", None)
@@ -556,8 +558,7 @@ def test_another_number_of_threads_is_another_roofline(quick, monkeypatch):
     monkeypatch.setenv("MINIGRAPH_THREADS", "1")
     one = mg.compiler.roofline()
     monkeypatch.setenv("MINIGRAPH_THREADS", "2")
-    assert mg.compiler.roofline().threads == 2
-    assert one.threads == 1
+    assert mg.compiler.roofline() is not one
     assert len(list(quick.glob("roofline-*.json"))) == 2
 
 

@@ -46,6 +46,7 @@ from .statements import CLOCK
 MOVES = ("copy", "astype")  # elementwise operations without arithmetic
 TABLE = {"embedding": 1, "take": 0, "take_along_axis": 0, "gather": 0}  # which input a gather takes elements out of
 SHOWN = 24  # rows of the printed table
+SHOWN_ON_PAGE = 100  # of the one in a notebook
 
 
 # ------------------------------------------------------------------------------------------------------------ counting
@@ -334,6 +335,11 @@ class Profile:
         """The rows, the longest first."""
         return sorted(self.rows, key=lambda r: (-r.best, r.number))
 
+    def remaining(self, first: int) -> tuple[float, str]:
+        """The share and the time of all rows but the longest ones."""
+        rest = self.widest()[first:]
+        return sum(r.share for r in rest), quantity(sum(r.best for r in rest), "s")
+
     HEAD = ("share", "best", "median", "FLOPs", "bytes", "FLOP/B", "roofline", "kind", "step")
 
     def texts(self, r: Row) -> list[str]:
@@ -376,22 +382,26 @@ class Profile:
             where = f"{r.name}  {r.result}" + (f"  {r.node.scope}" if r.node.scope else "")
             lines.append([f"{100 * r.share:.1f} %", *self.texts(r), where])
         if len(rows) > SHOWN:
-            rest = rows[SHOWN:]
-            lines.append([f"{100 * sum(r.share for r in rest):.1f} %", quantity(sum(r.best for r in rest), "s"),
-                          "", "", "", "", "", "", f"... {len(rest)} more"])  # fmt: skip
+            share, spent = self.remaining(SHOWN)
+            lines.append([f"{100 * share:.1f} %", spent, *[""] * 6, f"... {len(rows) - SHOWN} more"])
         lines.append(["", *self.totals()])
         return "\n".join([self.head, *columns(lines, ">>>>>>><<"), self.foot])
 
     def _repr_html_(self) -> str:
         longest = max([r.share for r in self.rows], default=1.0) or 1.0
         rows = []
-        for r in self.widest():
+        for r in self.widest()[:SHOWN_ON_PAGE]:
             scope = f' <span class="mg-scope">{escape(str(r.node.scope))}</span>' if r.node.scope else ""
             said = escape(", ".join(r.members))
             step = (
                 f'<span title="{said}">{escape(r.name)}</span> <span class="mg-scope">{escape(r.result)}</span>{scope}'
             )
             rows.append([bar(r.share, longest), *self.texts(r), step])
+        if len(self.rows) > SHOWN_ON_PAGE:
+            share, spent = self.remaining(SHOWN_ON_PAGE)
+            rows.append(
+                [bar(share, max(share, longest)), spent, *[""] * 6, f"... {len(self.rows) - SHOWN_ON_PAGE} more"]
+            )
         whole = table(self.HEAD, rows, "b>>>>>><h", caption=self.head, foot=["", *self.totals()])
         return page(whole, f"<p>{escape(self.foot)}</p>")
 

@@ -230,17 +230,17 @@ def measure(count: int) -> Roofline:
     tool = toolchain.build(SOURCE, openmp=count > 1) if toolchain.find_compiler() is not None else None
     known, workers, library = caches(), count if tool is not None else 1, blas.find()
     own = [(name, size) for name, size in known if name in ("L1", "L2")]
-    levels = [Level(name, float(size * workers), bandwidth(size * 3 // 4, workers, tool)) for name, size in own]
+    levels = [Level(name, float(size * workers), bandwidth(size // 2, workers, tool)) for name, size in own]
     last = known[-1][1]
     if len(known) > len(own):
-        levels.append(Level(known[-1][0], float(last), bandwidth(last // 2 // workers, workers, tool)))
+        levels.append(Level(known[-1][0], float(last), bandwidth(last // 3 // workers, workers, tool)))
     levels.append(Level("memory", float("inf"), bandwidth(max(MOST, 3 * last) // workers, workers, tool)))
     for i in reversed(range(len(levels) - 1)):  # a cache is not slower than what lies behind it: then we were disturbed
         levels[i] = levels[i]._replace(bandwidth=max(levels[i].bandwidth, levels[i + 1].bandwidth))
     product = "NumPy's BLAS" if library is None else " ".join(library.name.split()[:2])
     single, double = [products(dtype, count, tool) for dtype in ("float32", "float64")]
     by = "NumPy" if tool is None else "C"
-    return Roofline(name_of_processor(), count, single, double, tuple(levels), by, product)
+    return Roofline(name_of_processor(), workers, single, double, tuple(levels), by, product)
 
 
 def name_of_processor() -> str:
