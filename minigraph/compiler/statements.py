@@ -142,13 +142,13 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
         if not batch and max(m, columns) >= 8 * count:  # each thread its rows, or its columns where there are more
             whole = max(m, columns)
             part = -(-whole // (16 * count)) * 16
-            size = f"({part} < {whole} - y ? {part} : {whole} - y)"
+            share = f"({part} < {whole} - y ? {part} : {whole} - y)"
             if m >= columns:
-                high, wide = size, str(columns)
+                high, wide = share, str(columns)
                 a_text += " + y" if ta else f" + y * {lda}"
                 c_text += f" + y * {columns}"
             else:
-                high, wide = str(m), size
+                high, wide = str(m), share
                 b_text += f" + y * {ldb}" if tb else " + y"
                 c_text += " + y"
             operands = f"{a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns}"

@@ -27,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,8 +206,28 @@ class Library(ctypes.CDLL):
     seconds: float
 
 
+SPINNING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}  # of GCC's OpenMP, and of LLVM's
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let OpenMP's threads wait actively for some ten microseconds only, then sleep; they read how long when loaded.
+
+    Between two loops of a step it is not longer. On a machine that has other things to do as well, a thread that keeps
+    its processor while it waits for one that has none makes the step ten times slower. What the user has set stands.
+    """
+    mine = {k: v for k, v in SPINNING.items() if k not in os.environ and "OMP_WAIT_POLICY" not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for k in mine:
+            del os.environ[k]
+
+
 def loaded(path: Path, cached: bool, start: float) -> Library:
-    library = Library(str(path))
+    with patient():
+        library = Library(str(path))
     library.cached, library.seconds = cached, time.perf_counter() - start
     return library
 
