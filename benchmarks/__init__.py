@@ -11,5 +11,7 @@ Reading order:
 - ``report.py``    the Markdown tables and the part of the README between two comments.
 - ``command.py``   the command line that all tables share.
 - ``dynamic.py``   the command ``python -m benchmarks.dynamic``: which peers, which workloads, which targets.
+- ``static.py``   the command ``python -m benchmarks.static``: compiled steps.
+- ``compiling.py`` how long it takes until a compiled step runs, and how that grows with the graph.
 - ``gpu.py``       the command ``python -m benchmarks.gpu``: tests and measures on an NVIDIA GPU.
 """

@@ -1,4 +1,7 @@
-"""The command line that the tables share: measure, print, write the raw results, bring the README up to date."""
+"""The command line that the tables share: measure, print, write the results down, bring the README up to date.
+
+A full run writes ``results/<table>.md`` (the page) and ``.json`` (the raw results); any other only a ``-quick.json``.
+"""
 
 import argparse
 import dataclasses
@@ -41,7 +44,7 @@ def parse(table: Table, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{table.name}", description=f"Measure the table '{table.name}' on this machine."
     )
-    others = [contender.peer for contender in table.contenders if contender not in (table.base, table.ours)]
+    others = list(dict.fromkeys(c.peer for c in table.contenders if c not in (table.base, table.ours)))
     parser.add_argument("--quick", action="store_true", help="a fast look: few, short rounds")
     parser.add_argument("--rounds", type=int, help="rounds to keep (default 15, quick 5)")
     parser.add_argument("--workloads", nargs="+", choices=list(table.targets), default=list(table.targets))
@@ -49,8 +52,8 @@ def parse(table: Table, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="numbers to try (default 1 2)")
     parser.add_argument("--readme", action="store_true", help="replace the table in README.md (only after a full run)")
     options = parser.parse_args(arguments)
-    whole = options.workloads == list(table.targets) and options.peers == others
-    if options.readme and (options.quick or not whole):
+    options.full = not options.quick and options.workloads == list(table.targets) and options.peers == others
+    if options.readme and not options.full:
         parser.error("--readme takes a full run: no --quick, --workloads or --peers")
     return options
 
@@ -79,13 +82,22 @@ def run(table: Table, arguments: Sequence[str] | None = None) -> int:
         disturbed += noisy
     progress.end()
 
-    about = machine.describe(["numpy", *(c.peer for c in contenders)])
+    about = machine.describe(["numpy", *dict.fromkeys(c.peer for c in contenders)])
     text = f"{speed_table(table, results)}\n\n{notes(table, results, products, about, disturbed)}"
-    print(text, *verdicts(table, results), sep="\n")
-    RESULTS.mkdir(exist_ok=True)
-    name = f"{table.name}-quick.json" if options.quick else f"{table.name}.json"
+    lines = verdicts(table, results)
     raw = {"machine": about, "plan": dataclasses.asdict(plan), "results": record(results), "products": record(products)}
-    (RESULTS / name).write_text(json.dumps(raw, indent=1) + "\n")
+    page = text
+    if table.appendix is not None:
+        more, raw["appendix"] = table.appendix(options.workloads, options.quick)
+        page = f"{text}\n\n{more}"
+    print(page, *lines, sep="\n")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{table.name}{'' if options.full else '-quick'}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    if options.full:
+        reached = "\n".join(f"- {line}" for line in lines)
+        given = " ".join(sys.argv[1:] if arguments is None else arguments)
+        title = f"# `python -m benchmarks.{table.name}{f' {given}' if given else ''}`, {about['time'].split()[0]}"
+        (RESULTS / f"{table.name}.md").write_text(f"{title}\n\n{page}\n\nWhat must be reached:\n\n{reached}\n")
     if options.readme:
         README.write_text(replace_between_markers(README.read_text(), table.name, text))
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,9 @@ class Setting:
     def environment(self) -> dict[str, str]:
         """The variables that the libraries' thread pools read, each by another name, before they are loaded."""
         count = str(self.threads)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC: XLA's pool
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIGRAPH_THREADS")
         flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if self.threads == 1 else {}
-        return {**os.environ, **dict.fromkeys(names, count), **flags}
+        return {**os.environ, **dict.fromkeys(names, count), "NPROC": count, **flags}  # NPROC: XLA's pool
 
 
 @dataclass
@@ -101,9 +101,19 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """One process with one step. ``facts`` is its first answer: losses, seconds to import and to the first step."""
+    """One process with one step. ``facts`` is its first answer: losses, seconds to import and to the first step.
 
-    def __init__(self, contender: Contender, setting: Setting, workload: str, limit: float) -> None:
+    ``variables`` are further variables of its environment.
+    """
+
+    def __init__(
+        self,
+        contender: Contender,
+        setting: Setting,
+        workload: str,
+        limit: float,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.contender, self.setting, self.limit = contender, setting, limit
         self.seconds: list[float] = []
         self.peak_memory = 0
@@ -115,7 +125,7 @@ class Worker:
             stderr=self.errors,
             text=True,
             cwd=ROOT,
-            env=setting.environment(),
+            env={**setting.environment(), **(variables or {})},
         )
         try:
             self.facts = self.answer()

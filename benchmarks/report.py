@@ -1,8 +1,8 @@
 """From results to Markdown: the table, the notes under it, and the part of the README between two comments."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from .harness import LOSS_TOLERANCE, Contender, Result
@@ -15,6 +15,8 @@ class Table:
 
     The first contender is the base. ``memory_target`` is the share of the base's peak memory that ours must stay below.
     ``products`` are workloads of matrix products alone, which tell the frameworks from their BLAS libraries.
+    ``other_targets``: for titles of other contenders, the same as ``targets``. ``appendix`` measures what is not a
+    matter of contenders, for some workloads, and returns Markdown and the raw numbers.
     """
 
     name: str
@@ -23,6 +25,8 @@ class Table:
     targets: Mapping[str, float | None]
     memory_target: float
     products: tuple[str, ...] = ()
+    other_targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    appendix: Callable[[Sequence[str], bool], tuple[str, Any]] | None = None
 
     @property
     def base(self) -> Contender:
@@ -45,6 +49,20 @@ def speed_cell(result: Result, is_base: bool) -> str:
     if is_base or result.ratio is None:
         return milliseconds(result.seconds)
     return f"{result.ratio.median:.2f} ({result.ratio.low:.2f}-{result.ratio.high:.2f})"
+
+
+def target_cell(table: Table, workload: str, measured: Sequence[Result]) -> str:
+    """What must be reached, and the word "missed" behind what was measured and not reached."""
+    cells = []
+    for title, targets in [(table.ours.title, table.targets), *table.other_targets.items()]:
+        target = targets.get(workload)
+        if target is None:
+            continue
+        found = [r for r in measured if r.contender == title and r.ratio is not None and r.losses_agree]
+        missed = any(r.ratio.median < target for r in found if r.ratio is not None)
+        name = "" if title == table.ours.title else f"{title} "
+        cells.append(f"{name}{target:g}{' (missed)' if missed else ''}")
+    return "; ".join(cells)
 
 
 def largest(results: Results, title: str, quantity: Any) -> float | None:
@@ -75,9 +93,8 @@ def speed_table(table: Table, results: Results) -> str:
         row(["---", *["---:"] * (len(titles) + 1)]),
     ]
     for workload, measured in results.items():
-        target = table.targets.get(workload)
         cells = [speed_cell(result, result is measured[0]) for result in measured]
-        lines.append(row([WORKLOADS[workload].title, *with_target(cells, f"{target:g}" if target else "")]))
+        lines.append(row([WORKLOADS[workload].title, *with_target(cells, target_cell(table, workload, measured))]))
     memory, start = [], []
     for title in titles:
         share = largest(results, title, memory_share)
@@ -131,20 +148,21 @@ def verdicts(table: Table, results: Results) -> list[str]:
     """One line for each target: the time that it means on this machine, and whether it was reached."""
     lines = []
     for workload, measured in results.items():
-        target = table.targets.get(workload)
-        base, ours = measured[0], next(r for r in measured if r.contender == table.ours.title)
-        if target is None or base.status != "ok":
-            continue
-        wanted = f"{workload}: {target:g}x {table.base.title} is {milliseconds(base.seconds / target)}"
-        if ours.status != "ok" or ours.ratio is None:
-            lines.append(f"{wanted}; {ours.contender}: {ours.status} {ours.error}".rstrip())
-            continue
-        word = "reached" if ours.ratio.median >= target else "MISSED"
-        lines.append(f"{wanted}; {ours.contender} takes {milliseconds(ours.seconds)}, {ours.ratio.median:.2f}x: {word}")
-        share = memory_share(ours, base)
-        if share is not None:
-            word = "reached" if share < table.memory_target else "MISSED"
-            lines.append(f"{workload}: peak memory {share:.2f} of {table.base.title}'s: {word}")
+        base = measured[0]
+        for title, targets in [(table.ours.title, table.targets), *table.other_targets.items()]:
+            target, found = targets.get(workload), next((r for r in measured if r.contender == title), None)
+            if target is None or found is None or base.status != "ok":
+                continue
+            wanted = f"{workload}: {target:g}x {table.base.title} is {milliseconds(base.seconds / target)}"
+            if found.status != "ok" or found.ratio is None:
+                lines.append(f"{wanted}; {title}: {found.status} {found.error}".rstrip())
+                continue
+            word = "reached" if found.ratio.median >= target else "MISSED"
+            lines.append(f"{wanted}; {title} takes {milliseconds(found.seconds)}, {found.ratio.median:.2f}x: {word}")
+            share = memory_share(found, base)
+            if share is not None and title == table.ours.title:
+                word = "reached" if share < table.memory_target else "MISSED"
+                lines.append(f"{workload}: peak memory {share:.2f} of {table.base.title}'s: {word}")
     return lines
 
 

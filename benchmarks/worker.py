@@ -1,7 +1,7 @@
 """The process that holds one training step and times it when asked.
 
-``python -m benchmarks.worker torch fused mlp64`` builds the step, runs it five times and answers with one line of
-JSON: seconds to import and to the first step, and the five losses. From then on every line on standard input is a
+``python -m benchmarks.worker torch fused mlp64`` builds the step, runs it five times and answers with one line of JSON:
+seconds to import, to the first step and within it, and the five losses. From then on every line on standard input is a
 number of seconds; the worker repeats the step for that long and answers with the median time of a step and its peak
 memory so far. It ends with its input. Between two bursts it waits for input and takes no processor time, so that many
 workers can share a machine and be measured in turn.
@@ -31,6 +31,7 @@ def build(peer: str, mode: str, workload: str) -> tuple[Callable[[], float] | No
     step: Callable[[], float] | None = family(WORKLOADS[workload].make(), mode) if family else None
     if step is None:
         return None, {"offered": False}
+    built = time.perf_counter()
     losses = [step()]
     first = time.perf_counter()
     losses += [step() for _ in range(CHECKED_STEPS - 1)]
@@ -38,6 +39,7 @@ def build(peer: str, mode: str, workload: str) -> tuple[Callable[[], float] | No
         "offered": True,
         "import_seconds": imported - begin,
         "first_step_seconds": first - imported,
+        "first_call_seconds": first - built,
         "losses": losses,
     }
 

@@ -7,7 +7,7 @@ import autograd.numpy as np
 import numpy
 from autograd import value_and_grad
 
-from ..problems import Array, Chain, Classification, Layers, QLearning
+from ..problems import Array, Chain, Classification, Elementwise, Layers, QLearning
 from . import Step
 
 
@@ -101,6 +101,15 @@ def qnet(problem: QLearning, mode: str) -> Step:
         return float(loss)
 
     return step
+
+
+def elementwise(problem: Elementwise, mode: str) -> Step:
+    def total(operands: Any) -> Any:
+        a, b, c, d = operands
+        return np.sum(np.tanh(a * b + c) / (1 + np.exp(-d)) - a**2)
+
+    run = value_and_grad(total)
+    return lambda: problem.evidence(*run(problem.operands))
 
 
 def chain(problem: Chain, mode: str) -> Step:
