@@ -378,9 +378,11 @@ class NativeProgram:
         given = [*[self.address(b) for b in s.reads], *results]
         if s.fallible:
             given.append("&status")
-        call = f"{self.name_of(s)}({', '.join(given)});"
         if s.detail.split is not None:
             call = self.shared(s, given)
+        else:
+            span = [] if s.detail.ranged is None else ["0", str(s.detail.ranged.size)]
+            call = f"{self.name_of(s)}({', '.join([*given, *span])});"
         return f"{call}\n  if (status) return {OUT_OF_RANGE};" if s.fallible else call
 
     def shared(self, s: Step, given: list[str]) -> str:

@@ -26,6 +26,7 @@ from .loops import Access, Kernel, Member
 from .threads import WORTH
 
 BLOCK = 1024  # elements that are summed in their own type before the sum goes to double
+ANY_SIZE = 64  # elements from which on a loop is told its size: shorter ones are unrolled by the compiler
 SCRATCH = 4096  # the longest row whose intermediate values are kept on the stack
 
 
@@ -58,8 +59,9 @@ class KernelText:
         writer: for expressions; collects the functions that they need.
 
     After `render`: `text` is the function's parameters and body, `given` the arrays that it reads, in the order of the
-    parameters, followed by the outputs. `split` is the outermost loop if the work is worth sharing: then the function
-    has two more parameters, the range of this loop that it is to do.
+    parameters, followed by the outputs. `split` is the outermost loop if the work is worth sharing. `ranged` is the loop
+    whose range the function is told by two more parameters: the one that is split, or the only one of a kernel without
+    reductions, so that one text serves arrays of any size (the update of all parameters, above all).
     """
 
     text: str
@@ -87,6 +89,9 @@ class KernelText:
         for i, loop in enumerate([*self.outer, *self.inner]):
             loop.name = "ijklmnop"[i] if i < 8 else f"i{i}"
         self.split = self.shared_loop() if threads > 1 else None
+        alone = len(self.inner) == 1 and not self.outer and self.inner[0].size >= ANY_SIZE
+        plain = all(m.role == "each" and m.search is None for m in self.members)
+        self.ranged = self.split or (self.inner[0] if alone and plain else None)
 
     def shared_loop(self) -> Loop | None:
         """The outermost loop, if the work is worth several threads and can be done in parts."""
@@ -109,7 +114,7 @@ class KernelText:
     def open(self, loop: Loop, pragma: str = "") -> None:
         if pragma:
             self.put(f"#pragma omp simd{pragma if pragma != ' ' else ''}")
-        start, stop = ("from", "to") if loop is self.split else ("0", str(loop.size))
+        start, stop = ("from", "to") if loop is self.ranged else ("0", str(loop.size))
         self.put(f"for (long {loop.name} = {start}; {loop.name} < {stop}; {loop.name}++) {{")
         self.depth += 1
 
@@ -306,7 +311,7 @@ class KernelText:
             parameters.append("int *status")
             self.lines.insert(0, "  int bad = 0;")
             self.lines.append("  __atomic_fetch_or(status, bad, __ATOMIC_RELAXED);")
-        if self.split is not None:
+        if self.ranged is not None:
             parameters += ["long from", "long to"]
         return f"({', '.join(parameters)}) {{\n" + "\n".join(self.lines) + "\n}\n"
 
