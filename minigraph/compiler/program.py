@@ -22,6 +22,7 @@ from . import convolution  # noqa: F401  its writers enter themselves into the t
 from .expressions import Unsupported, Writer, c_type
 from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
+from .naming import Names
 from .nested import NESTED, nested
 from .passes import Pass, optimize
 from .passes.algebra import made
@@ -92,6 +93,11 @@ class Step(NamedTuple):
     writes: tuple[Key, ...]
     fallible: bool
     detail: Any = None
+
+
+def pointee(dtype: Any) -> str:
+    """The C type of an array's elements."""
+    return c_type(dtype) if dtype in DTYPES else "char"
 
 
 def key_of(base: Tensor) -> Key:
@@ -170,6 +176,8 @@ class NativeProgram:
         self.entries = {key_of(n): FIRST + i for i, n in enumerate(self.arguments)}
         self.first_root = FIRST + len(self.arguments)
         self.first_constant = self.first_root + len(self.roots)
+        self.identifier, self.names = Names(), dict[int, tuple[str, Any]]()
+        self.cells = [cell for cell, t in self.graph.assigns.items() if t is not None]
         self.several = {(id(n.inputs[0]), n.attrs["index"]): n for n in self.order if is_item(n)}
         self.steps = [self.step(n) for n in self.order if not self.silent(n)]
         self.fallible = any(s.fallible for s in self.steps)
@@ -178,7 +186,7 @@ class NativeProgram:
         if inside is None:
             self.source = self.text()
         elif not self.callbacks:
-            self.symbol = f"{self.symbol}_{len(self.bodies)}"
+            self.symbol = f"body{len(self.bodies)}_{self.symbol}"
             self.source = self.function(self.statements())
 
     def inner(self, graph: Graph) -> NativeProgram | None:
@@ -265,7 +273,6 @@ class NativeProgram:
         last_fallible = max([i for i, s in enumerate(self.steps) if s.fallible], default=-1)
         outputs = len(self.graph.outputs)
         old = {id(cell): key_of(n) for cell, n in self.graph.reads.items()}
-        cells = [cell for cell, t in self.graph.assigns.items() if t is not None]
         self.copies: list[tuple[int, Tensor]] = []  # (number of a root, what is copied to it at the end)
         claimed: set[Key] = set()
         for k, root in enumerate(self.roots):
@@ -277,7 +284,7 @@ class NativeProgram:
             )  # fmt: skip
             if direct and k >= outputs:
                 at = writer[key]
-                before = old.get(id(cells[k - outputs]))
+                before = old.get(id(self.cells[k - outputs]))
                 direct = at > last_fallible and all(
                     i < at or (i == at and self.same_point(self.steps[i], key, before))
                     for i in readers.get(before, ())  # type: ignore[arg-type]
@@ -333,22 +340,57 @@ class NativeProgram:
         return self.address_of(key_of(base), base.dtype, base)
 
     def address_of(self, key: Key, dtype: Any, base: Tensor | None = None) -> str:
-        kind, place = c_type(dtype) if dtype in DTYPES else "char", self.place_of(key, base)
-        return f"({kind} *)({place})" if " " in place else f"({kind} *){place}"
+        if key in self.offsets:
+            return f"({pointee(dtype)} *)(arena + {self.offsets[key]})"
+        name, given = self.named(self.entry_of(key, base))
+        return name if given == dtype else f"({pointee(dtype)} *){name}"
 
     def place_of(self, key: Key, base: Tensor | None = None) -> str:
         """The same as a `char *`."""
         if key in self.offsets:
             return f"arena + {self.offsets[key]}"
+        return f"(char *){self.named(self.entry_of(key, base))[0]}"
+
+    def entry_of(self, key: Key, base: Tensor | None) -> int:
+        """Where the table has something that is not in the arena; constants are entered when they are met."""
         if key not in self.entries:
             assert base is not None
             assert base.op is None, base
             self.entries[key] = self.first_constant + len(self.constants)
             self.constants.append(base)
-        return self.data(self.entries[key])
+        return self.entries[key]
 
-    def data(self, entry: int) -> str:
-        return f"DATA(p[{entry}])" if self.inside is None else f"p[{entry}]"
+    def named(self, entry: int) -> tuple[str, Any]:
+        """What an entry of the table is called in the text, and its dtype."""
+        if entry not in self.names:
+            if entry < self.first_root:
+                n = self.arguments[entry - FIRST]
+                wish = n.name or f"input{entry - FIRST}"
+            elif entry < self.first_constant:
+                k, outputs = entry - self.first_root, len(self.graph.outputs)
+                n = self.roots[k]
+                wish = f"result{k}" if k < outputs else f"new_{self.cells[k - outputs].name or 'variable'}"
+            else:
+                n = self.constants[entry - self.first_constant]
+                wish = n.name or f"constant{entry - self.first_constant}"
+            self.names[entry] = (self.identifier(wish), n.dtype)
+        return self.names[entry]
+
+    def declarations(self) -> list[str]:
+        """C that gives the entries of the table their names and types."""
+        lines = []
+        for entry, (name, dtype) in sorted(self.names.items()):
+            data = f"DATA(p[{entry}])" if self.inside is None else f"p[{entry}]"
+            kind = pointee(dtype)
+            lines.append(f"  {kind} *{name} = {data if kind == 'char' else f'({kind} *){data}'};{self.note(entry)}")
+        return lines
+
+    def note(self, entry: int) -> str:
+        """What an argument is, as a comment."""
+        if entry >= self.first_root:
+            return ""
+        n = self.arguments[entry - FIRST]
+        return f"  // {n.name or 'input'}: {spec_of(n.value)!r}"
 
     def name_of(self, step: Step) -> str:
         """The name of a kernel, the same for kernels that have the same text."""
@@ -437,8 +479,8 @@ class NativeProgram:
             assert view is not None
             if root.nbytes:
                 source = f"(char *)({self.address(view.base)}) + {view.offset * root.dtype.itemsize}"
-                body.append(f"  memcpy({self.data(self.first_root + k)}, {source}, {root.nbytes});")
-        return body
+                body.append(f"  memcpy({self.named(self.first_root + k)[0]}, {source}, {root.nbytes});")
+        return [*self.declarations(), *body]
 
     def function(self, body: Sequence[str]) -> str:
         """The function of a nested program."""
@@ -456,12 +498,7 @@ class NativeProgram:
             f"{self.comments[t]}\nstatic __attribute__((noinline)) void {name}{t}" for t, name in self.kernels.items()
         ]
         parts += [b.source for b in self.bodies.values() if b is not None]
-        names = [n.name or f"input {i}" for i, n in enumerate(self.arguments)]
-        arguments = "\n".join(
-            f"//   p[{FIRST + i}] {name}: {spec_of(n.value)!r}"
-            for i, (name, n) in enumerate(zip(names, self.arguments, strict=True))
-        )
-        head = [f"{arguments}", f"int {self.symbol}(char **p) {{", f"  char *arena = p[{ARENA}];", "  int status = 0;"]
+        head = [f"int {self.symbol}(char **p) {{", f"  char *arena = p[{ARENA}];", "  int status = 0;"]
         if self.arguments:
             last = FIRST + len(self.arguments)
             head.append(f"  for (int i = {FIRST}; i < {last}; i++)")
@@ -469,5 +506,5 @@ class NativeProgram:
         end = ["  (void)arena, (void)status;", f"  return {OK};", "}", ""]
         if any(name.startswith("product") for name in self.functions):
             end.append(ONE_POOL.format(name=self.symbol, get=BLAS_THREADS, put=SET_BLAS_THREADS))
-            head[1] = f"static {'CALLS_ONLY ' if len(self.steps) > LONG else ''}int run(char **p) {{"
+            head[0] = f"static {'CALLS_ONLY ' if len(self.steps) > LONG else ''}int run(char **p) {{"
         return "\n".join([*parts, *head, *body, *end])

@@ -59,9 +59,9 @@ class KernelText:
         writer: for expressions; collects the functions that they need.
 
     After `render`: `text` is the function's parameters and body, `given` the arrays that it reads, in the order of the
-    parameters, followed by the outputs. `split` is the outermost loop if the work is worth sharing. `ranged` is the loop
-    whose range the function is told by two more parameters: the one that is split, or the only one of a kernel without
-    reductions, so that one text serves arrays of any size (the update of all parameters, above all).
+    parameters, followed by the outputs. `split` is the outermost loop if the work is worth sharing. `ranged` is the
+    loop whose range the function is told by two more parameters: the one that is split, or the only one of a kernel
+    without reductions, so that one text serves arrays of any size (the update of all parameters, above all).
     """
 
     text: str
