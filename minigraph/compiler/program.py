@@ -182,11 +182,12 @@ class NativeProgram:
         self.steps = [self.step(n) for n in self.order if not self.silent(n)]
         self.fallible = any(s.fallible for s in self.steps)
         self.place_results()
-        self.symbol = re.sub(r"\W", "_", graph.name) if re.match(r"[A-Za-z]\w*$", graph.name) else "graph"
+        name = re.sub(r"\W", "_", graph.name, flags=re.ASCII) if re.match(r"[A-Za-z]\w*$", graph.name) else "graph"
+        self.symbol = f"run_{name}"
         if inside is None:
             self.source = self.text()
         elif not self.callbacks:
-            self.symbol = f"body{len(self.bodies)}_{self.symbol}"
+            self.symbol = f"body{len(self.bodies)}_{name}"
             self.source = self.function(self.statements())
 
     def inner(self, graph: Graph) -> NativeProgram | None:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import no_grad, spec_of
 from ..ops import (
@@ -26,6 +28,7 @@ from ..ops import (
     leaky_relu,
     linear,
     log_softmax,
+    matrix_transpose,
     max_pool2d,
     mean,
     mse_loss,
@@ -57,7 +60,7 @@ __all__ = [
     "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "conv1d", "conv2d", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm", "huber_loss", "l1_loss",
     "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu",
-    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+    "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
 ]  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------------------- dropout
@@ -205,6 +208,36 @@ def layer_norm(
     return scaled(y, weight, bias, last)
 
 
+def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Tensor:
+    """Divide by the root of the mean square over the last axes: x / sqrt(mean(x**2) + eps) * weight.
+
+    B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019.
+
+    Args:
+        x: shape (..., *normalized_shape), floating point.
+        normalized_shape: the sizes of the last axes (an integer for one). weight: of that shape, or None.
+        eps: added to the mean square; the machine epsilon of the dtype unless given.
+
+    Raises:
+        ShapeError: the last axes of `x` have other sizes.
+
+    >>> mg.nn.functional.rms_norm(mg.tensor([[3.0, 4.0]]), 2)
+    tensor([[0.84852815, 1.1313709 ]], dtype=float32)
+    """
+    x = lift(x)
+    last = shape_tuple("rms_norm", normalized_shape)
+    if not last or x.shape[-len(last) :] != last:
+        raise ShapeError(
+            "rms_norm: the last axes", expected=f"shape (..., {', '.join(map(str, last))})", actual=f"shape {x.shape}"
+        )
+    if x.value.dtype.kind != "f":
+        need_float("rms_norm", "x", spec_of(x.value))
+    axes = tuple(range(x.ndim - len(last), x.ndim))
+    square = mean(x * x, axis=axes, keepdims=True)
+    y = x * (1.0 / sqrt(square + (float(np.finfo(x.dtype).eps) if eps is None else eps)))
+    return scaled(y, weight, None, last)
+
+
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Standardise each sample over groups of channels, then scale each channel.
 
@@ -312,3 +345,93 @@ def class_weights(weight: Any, logits: Tensor, axis: int) -> Tensor:
         )
     need_float("cross_entropy", "weight", spec_of(weight.value))
     return weight.astype(logits.dtype)
+
+
+# -------------------------------------------------------------------------------------------------------- attention
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(query @ keyᵀ * scale + mask) @ value: each query takes the mean of the values, weighted by how well its
+    key fits.
+
+    A. Vaswani et al., "Attention is all you need", 2017, equation 1.
+
+    Args:
+        query: shape (..., L, E), floating point. key: (..., S, E). value: (..., S, V). The axes in front broadcast.
+        attn_mask: broadcasts to (..., L, S). Truth values: True takes part. Numbers: added before the softmax.
+        dropout_p: probability with which a weight is dropped (always, not only in training: that is the layer's task).
+        is_causal: query i sees the keys up to i only. scale: 1 / sqrt(E) unless given.
+
+    Returns:
+        shape (..., L, V). A query that sees no key gives NaN, as in PyTorch.
+
+    Raises:
+        ShapeError: shapes do not fit together. DTypeError: something is not floating point. ArgumentError: both a mask
+        and `is_causal`.
+
+    >>> x = mg.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> mg.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[0]
+    tensor([1., 0.], dtype=float32)
+    """
+    query, key, value = lift(query), lift(key), lift(value)
+    weights = attention_weights(query, key, attn_mask, is_causal, scale)
+    if value.ndim < 2 or value.shape[-2] != key.shape[-2]:
+        raise ShapeError(
+            "scaled_dot_product_attention: one value for each key",
+            expected=f"value: (..., {key.shape[-2]}, V)",
+            actual=f"value: {spec_of(value.value)!r}, key: {spec_of(key.value)!r}",
+        )
+    if dropout_p:
+        weights = dropout(weights, dropout_p)
+    return weights @ value
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Any, is_causal: bool, scale: float | None) -> Tensor:
+    """softmax(query @ keyᵀ * scale + mask), shape (..., L, S)."""
+    name = "scaled_dot_product_attention"
+    for word, t in (("query", query), ("key", key)):
+        if t.value.dtype.kind != "f":
+            need_float(name, word, spec_of(t.value))
+    if query.ndim < 2 or key.ndim < 2 or query.shape[-1] != key.shape[-1]:
+        raise ShapeError(
+            f"{name}: query and key have features of the same size",
+            expected="query: (..., L, E), key: (..., S, E)",
+            actual=f"query: {spec_of(query.value)!r}, key: {spec_of(key.value)!r}",
+        )
+    if mask is not None and is_causal:
+        raise ArgumentError(f"{name}: attn_mask and is_causal", expected="one of them", actual="both",
+                            remedy="put the causal part into the mask: mg.tril(...)")  # fmt: skip
+    scores = (query @ matrix_transpose(key)) * (1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    rows, columns = scores.shape[-2:]
+    if is_causal:
+        mask = causal_mask(rows, columns, query.device)
+    if mask is None:
+        return softmax(scores, axis=-1)
+    mask = lift(mask)
+    if mask.dtype.kind not in "bf":
+        raise DTypeError(f"{name}: attn_mask", expected="truth values (True takes part) or numbers to add",
+                         actual=f"attn_mask: {spec_of(mask.value)!r}")  # fmt: skip
+    if not broadcasts(mask.shape, scores.shape):
+        raise ShapeError(f"{name}: attn_mask does not fit", expected=f"what broadcasts to {scores.shape}",
+                         actual=f"attn_mask: {spec_of(mask.value)!r}")  # fmt: skip
+    if mask.dtype.kind == "b":
+        return softmax(where(mask, scores, -math.inf), axis=-1)
+    return softmax(scores + mask.astype(scores.dtype), axis=-1)
+
+
+def causal_mask(rows: int, columns: int, device: Any) -> Tensor:
+    """True where a query sees a key: at its own place and before."""
+    return Tensor(np.tril(np.ones((rows, columns), bool))).to(device)
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a shape broadcasts to another."""
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(shape[::-1], to[::-1], strict=False))

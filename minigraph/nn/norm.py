@@ -208,6 +208,67 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
+class RMSNorm(Module):
+    """Divide each sample by its root mean square over the last axes: x / sqrt(mean(x**2) + eps) * weight.
+
+    B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019.
+
+    Args:
+        normalized_shape: sizes of the last axes; an integer for one.
+        eps: added to the mean square; the machine epsilon of the dtype unless given.
+        elementwise_affine: whether there is a weight.
+        dtype, device: as for `Linear`.
+
+    Attributes:
+        weight (starts at 1): shape `normalized_shape`, or None.
+
+    Shape:
+        x (..., *normalized_shape) -> the same.
+
+    Raises:
+        ShapeError: the last axes of `x` have other sizes. DTypeError: `x` is not floating point.
+
+    >>> mg.nn.RMSNorm(2, eps=0.0)(mg.tensor([[3.0, 4.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+    ):
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = tuple(size("RMSNorm", "normalized_shape", n) for n in shape)
+        if not shape or (eps is not None and not eps >= 0):
+            raise ArgumentError("RMSNorm: at least one axis, eps >= 0", actual=f"{normalized_shape!r}, eps={eps}")
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.weight = Parameter(ones(self.normalized_shape, dtype=dtype, device=device)) if elementwise_affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        x, last = lift(x), self.normalized_shape
+        if x.value.dtype.kind != "f":
+            raise DTypeError(
+                f"{self.where()}: the input must be floating point",
+                actual=f"x: {spec_of(x.value)!r}",
+                remedy="x.astype(mg.float32)",
+            )
+        if x.shape[-len(last) :] != last:
+            raise ShapeError(
+                f"{self.where()}: the input does not fit",
+                expected=f"x: (..., {', '.join(map(str, last))})",
+                actual=f"x: {spec_of(x.value)!r}",
+            )
+        return F.rms_norm(x, last, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
 class GroupNorm(Module):
     """Normalise each sample over groups of channels: (x - mean) / sqrt(var + eps) * weight + bias, per channel.
 
