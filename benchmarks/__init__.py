@@ -13,5 +13,6 @@ Reading order:
 - ``dynamic.py``   the command ``python -m benchmarks.dynamic``: which peers, which workloads, which targets.
 - ``static.py``   the command ``python -m benchmarks.static``: compiled steps.
 - ``compiling.py`` how long it takes until a compiled step runs, and how that grows with the graph.
+- ``limits.py``    how far each compiled step is from what the machine can do at most.
 - ``gpu.py``       the command ``python -m benchmarks.gpu``: tests and measures on an NVIDIA GPU.
 """

@@ -88,7 +88,7 @@ def run(table: Table, arguments: Sequence[str] | None = None) -> int:
     raw = {"machine": about, "plan": dataclasses.asdict(plan), "results": record(results), "products": record(products)}
     page = text
     if table.appendix is not None:
-        more, raw["appendix"] = table.appendix(options.workloads, options.quick)
+        more, raw["appendix"] = table.appendix(results, options.quick)
         page = f"{text}\n\n{more}"
     print(page, *lines, sep="\n")
     RESULTS.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ To add a workload: a dataclass here (unless one fits), an entry in ``WORKLOADS``
 function that is named after the entry's ``family``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -114,15 +114,16 @@ class Transformer:
 class Elementwise:
     """``sum(tanh(a * b + c) * sigmoid(d) - a ** 2)`` and its gradients with respect to a, b, c and d: no update.
 
-    In place of the loss, a step returns ``evidence(total, gradients)``: a wrong gradient must show there.
+    In place of the loss, a step returns ``evidence(total, gradients)``: a wrong gradient must show there. The gradients
+    are given as NumPy arrays that look at the framework's memory, so that nobody's way of indexing is measured.
     """
 
     operands: tuple[Array, Array, Array, Array]
 
-    def evidence(self, total: Any, gradients: Any) -> float:
+    def evidence(self, total: float, gradients: Iterable[Array]) -> float:
         """The sum, divided by the number of elements, plus the first element of one gradient, the second of the next,
         and so on: costs nothing to look at, and all terms are about 1."""
-        return float(total) / self.operands[0].size + sum(float(g[i]) for i, g in enumerate(gradients))
+        return total / self.operands[0].size + sum(g.item(i) for i, g in enumerate(gradients))
 
 
 @dataclass(frozen=True)

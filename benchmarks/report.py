@@ -8,6 +8,8 @@ from typing import Any
 from .harness import LOSS_TOLERANCE, Contender, Result
 from .problems import WORKLOADS
 
+Results = Mapping[str, Sequence[Result]]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -16,7 +18,7 @@ class Table:
     The first contender is the base. ``memory_target`` is the share of the base's peak memory that ours must stay below.
     ``products`` are workloads of matrix products alone, which tell the frameworks from their BLAS libraries.
     ``other_targets``: for titles of other contenders, the same as ``targets``. ``appendix`` measures what is not a
-    matter of contenders, for some workloads, and returns Markdown and the raw numbers.
+    matter of contenders, for a quick look or a full run, and returns Markdown and the raw numbers.
     """
 
     name: str
@@ -26,14 +28,11 @@ class Table:
     memory_target: float
     products: tuple[str, ...] = ()
     other_targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    appendix: Callable[[Sequence[str], bool], tuple[str, Any]] | None = None
+    appendix: Callable[[Results, bool], tuple[str, Any]] | None = None
 
     @property
     def base(self) -> Contender:
         return self.contenders[0]
-
-
-Results = Mapping[str, Sequence[Result]]
 
 
 def milliseconds(seconds: float) -> str:

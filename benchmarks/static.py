@@ -3,15 +3,25 @@
 Here the whole training step, update included, is one generated function. The rows go from steps that are all overhead
 (a Q-network, a thousand additions of 16 numbers) to steps that are all arithmetic (LeNet, LSTM, GPT), where what counts
 is fusion, memory traffic and the library of matrix products. The same table has the program in NumPy, which is what
-runs where there is no C compiler, and below it stand the seconds it takes to compile.
+runs where there is no C compiler. Below it stand how far each step is from the limits of the machine, and the seconds
+it takes to compile.
 """
 
 import sys
+from typing import Any
 
+from . import compiling, limits
 from .command import run
-from .compiling import appendix
 from .harness import Contender
-from .report import Table
+from .report import Results, Table
+
+
+def appendix(results: Results, quick: bool) -> tuple[str, dict[str, Any]]:
+    """The further tables, and their numbers."""
+    distances, found = limits.appendix(results, quick)
+    times, measured = compiling.appendix(list(results), quick)
+    return f"{distances}\n\n{times}", {"limits": found, **measured}
+
 
 MINIGRAPH = Contender("minigraph C", "minigraph", ("c",))
 PLAN = Contender("minigraph NumPy", "minigraph", ("numpy",))

@@ -467,6 +467,8 @@ def test_a_quick_look_at_static_mode(results, capsys):
     measured = {result["contender"]: result for result in raw["results"]["elementwise1k"]}
     assert measured["minigraph C"]["status"] == "ok"
     assert set(raw["appendix"]["first_calls"]) == {"elementwise1k"}
+    limits = raw["appendix"]["limits"]["workloads"]["elementwise1k"]
+    assert limits["flops"] > 10_000 and limits["bytes"] >= 8 * 4000 and limits["least"] > 0 and limits["best"] > 0
     printed = capsys.readouterr().out
     assert "| workload | cold | from the cache |" in printed and "| nodes | trace |" in printed
 

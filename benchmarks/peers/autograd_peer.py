@@ -109,7 +109,12 @@ def elementwise(problem: Elementwise, mode: str) -> Step:
         return np.sum(np.tanh(a * b + c) / (1 + np.exp(-d)) - a**2)
 
     run = value_and_grad(total)
-    return lambda: problem.evidence(*run(problem.operands))
+
+    def step() -> float:
+        found, gradients = run(problem.operands)
+        return problem.evidence(float(found), gradients)
+
+    return step
 
 
 def chain(problem: Chain, mode: str) -> Step:

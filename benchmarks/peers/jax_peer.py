@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy
 from jax import numpy as jnp
 
 from ..problems import Array, Chain, Classification, Elementwise, Images, QLearning, Recurrent, Transformer
@@ -106,7 +107,7 @@ def elementwise(problem: Elementwise, mode: str) -> Step:
 
     def step() -> float:
         found, gradients = jax.block_until_ready(compiled(operands))
-        return problem.evidence(float(found), gradients)
+        return problem.evidence(float(found), map(numpy.asarray, gradients))
 
     return step
 

@@ -5,7 +5,8 @@ calls NumPy.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,17 @@ from . import Step
 Pair = tuple[Array, Array]
 
 
-def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    return function if mode == "dynamic" else mg.compile(function, backend=mode)
+def in_mode(function: Callable[..., Any], data: Iterable[Array], mode: str, answer: Callable[[Any], float]) -> Step:
+    """The step that makes a number of what the function returns for the data. A compiled one has a ``profile``."""
+    run = function if mode == "dynamic" else mg.compile(function, backend=mode)
+    tensors = [mg.tensor(array) for array in data]
+
+    def step() -> float:
+        return answer(run(*tensors))
+
+    if mode != "dynamic":
+        step.profile = partial(run.profile, *tensors)  # type: ignore[attr-defined]
+    return step
 
 
 def training(objective: Callable[..., Any], optimizer: Any, data: tuple[Array, ...], mode: str) -> Step:
@@ -33,8 +43,7 @@ def training(objective: Callable[..., Any], optimizer: Any, data: tuple[Array, .
         optimizer.step()
         return loss
 
-    run, tensors = in_mode(step, mode), [mg.tensor(array) for array in data]
-    return lambda: run(*tensors).item()
+    return in_mode(step, data, mode, mg.Tensor.item)
 
 
 def filled(layer: Any, pair: Pair) -> Any:
@@ -87,14 +96,11 @@ def elementwise(problem: Elementwise, mode: str) -> Step:
     def total(a: Any, b: Any, c: Any, d: Any) -> Any:
         return mg.sum(mg.tanh(a * b + c) * mg.sigmoid(d) - a**2)
 
-    run = in_mode(mg.value_and_grad(total, (0, 1, 2, 3)), mode)
-    operands = [mg.tensor(array) for array in problem.operands]
+    def answer(result: Any) -> float:
+        found, gradients = result
+        return problem.evidence(found.item(), [g.numpy() for g in gradients])
 
-    def step() -> float:
-        found, gradients = run(*operands)
-        return problem.evidence(found.item(), gradients)
-
-    return step
+    return in_mode(mg.value_and_grad(total, (0, 1, 2, 3)), problem.operands, mode, answer)
 
 
 def lenet(problem: Images, mode: str) -> Step:
@@ -217,5 +223,4 @@ def chain(problem: Chain, mode: str) -> Step:
             start.assign(start - problem.learning_rate * start.grad)
         return loss
 
-    run, increment = in_mode(step, mode), mg.tensor(problem.increment)
-    return lambda: run(increment).item()
+    return in_mode(step, [problem.increment], mode, mg.Tensor.item)

@@ -115,7 +115,7 @@ def elementwise(problem: Elementwise, mode: str) -> Step | None:
             operand.grad = None
         found = run(*operands)
         found.backward()
-        return problem.evidence(found.item(), [operand.grad for operand in operands])
+        return problem.evidence(found.item(), [operand.grad.numpy() for operand in operands])
 
     return step
 
