@@ -98,7 +98,7 @@ class KernelText:
         if any(m.role == "after" or (m.role == "end" and m.search is not None) for m in self.members):
             return None
         points = math.prod(self.kernel.axes)
-        arithmetic = sum(1.0 if costly(m.node) else 0.1 for m in self.members if m.role in ("each", "end"))
+        arithmetic = sum(0.7 if costly(m.node) else 0.1 for m in self.members if m.role in ("each", "end"))
         traffic = sum(b.base.dtype.itemsize for b in {id(a.base): a for m in self.members for a in m.operands
                       if id(a.base) not in self.kernel.members and any(a.steps)}.values())  # fmt: skip
         traffic += sum(m.node.dtype.itemsize for m in self.members if id(m.node) in self.outputs and m.role == "each")

@@ -93,6 +93,8 @@ static void transpose_f32(const float *b, long rows, long columns, long ld, floa
 }
 """
 RATE = 30  # multiplications in a nanosecond
+UNPACKED = 1_000_000  # multiplications up to which OpenBLAS does not pack its operands at all
+FEW, NARROW = 48, 64  # rows of a product that is done in strips of so many columns
 SMALL = 1 << 22  # multiplications up to which OpenBLAS reads its operands where they lie
 
 
@@ -133,7 +135,15 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
         functions["transpose_f32"] = TRANSPOSE
     call = f"{name}(p, {ta}, {tb}, {m}, {columns}, {k}, {a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns});"
     count = threads()
-    if count > 1 and m * columns * k * math.prod(batch) > WORTH * RATE:
+    share = count > 1 and m * columns * k * math.prod(batch) > WORTH * RATE
+    if not batch and tb == 0 and m <= FEW and m * NARROW * k <= UNPACKED < m * columns * k:
+        # few rows: OpenBLAS would spend as long on packing b as on the product, which it does not do for narrow strips
+        width = f"({NARROW} < {columns} - y ? {NARROW} : {columns} - y)"
+        operands = f"{a_text}, {lda}, {b_text} + y, {ldb}, {c_text} + y, {columns}"
+        pragma = f"\n  #pragma omp parallel for num_threads({count}) schedule(static)\n  " if share else ""
+        strips = f"for (long y = 0; y < {columns}; y += {NARROW}) "
+        return Statement(f"{pragma}{strips}{name}(p, {ta}, {tb}, {m}, {width}, {k}, {operands});", functions, scratch)
+    if share:
         shared = f"\n  #pragma omp parallel for num_threads({count}) schedule(static)\n  "
         if batch and batch[0] >= count:  # each thread its products, and its scratch memory
             own = f"{{t}} + omp_get_thread_num() * {k * columns}"
@@ -142,13 +152,13 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
         if not batch and max(m, columns) >= 8 * count:  # each thread its rows, or its columns where there are more
             whole = max(m, columns)
             part = -(-whole // (16 * count)) * 16
-            share = f"({part} < {whole} - y ? {part} : {whole} - y)"
+            size_of = f"({part} < {whole} - y ? {part} : {whole} - y)"
             if m >= columns:
-                high, wide = share, str(columns)
+                high, wide = size_of, str(columns)
                 a_text += " + y" if ta else f" + y * {lda}"
                 c_text += f" + y * {columns}"
             else:
-                high, wide = str(m), share
+                high, wide = str(m), size_of
                 b_text += f" + y * {ldb}" if tb else " + y"
                 c_text += " + y"
             operands = f"{a_text}, {lda}, {b_text}, {ldb}, {c_text}, {columns}"

@@ -20,6 +20,7 @@ from .dead import eliminate_dead_code
 from .expand import expand
 from .fold import fold_constants
 from .fuse import fuse
+from .layout import layout
 from .loops import hoist, share_loops
 
 Pass = Callable[[Graph], Graph]
@@ -51,13 +52,13 @@ def default_passes(backend: str = "numpy") -> list[Pass]:
 
     >>> [p.__name__ for p in mg.compiler.default_passes()]
     ['fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code']
-    >>> [p.__name__ for p in mg.compiler.default_passes("c")][4:7]
-    ['share_loops', 'hoist', 'expand']
-    >>> [p.__name__ for p in mg.compiler.default_passes("c")][7:]
+    >>> [p.__name__ for p in mg.compiler.default_passes("c")][4:8]
+    ['share_loops', 'hoist', 'expand', 'layout']
+    >>> [p.__name__ for p in mg.compiler.default_passes("c")][8:]
     ['fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code', 'fuse']
     """
     clean: list[Pass] = [fold_constants, simplify, eliminate_common_subexpressions, eliminate_dead_code]
-    return [*clean, share_loops, hoist, expand, *clean, fuse] if backend == "c" else clean
+    return [*clean, share_loops, hoist, expand, layout, *clean, fuse] if backend == "c" else clean
 
 
 def optimize(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, list[Step]]:

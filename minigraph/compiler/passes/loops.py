@@ -543,9 +543,9 @@ class Hoisting:
             a, b = loop.all_rounds(product.inputs[0].inputs[0]), loop.all_rounds(product.inputs[1])
 
             def find(now: Rebuilding) -> Tensor:
-                left = made("matrix_transpose", rows(a(now), product), like=product)
-                y = made("matmul", left, rows(b(now), product), like=product)
-                return made("matrix_transpose", y, like=part) if turned else y
+                left, right = (b, a) if turned else (a, b)  # (a.T @ b).T is b.T @ a
+                turned_left = made("matrix_transpose", rows(left(now), part), like=part)
+                return made("matmul", turned_left, rows(right(now), part), like=part)
 
             return "total += a.T @ b -> one product behind the loop", find
         if is_op(part, "sum") and part.inputs[0].dtype == part.dtype:
