@@ -10,7 +10,9 @@ Peak and total are in bytes. `bound` is the largest sum of results alive at one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from heapq import merge
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from ..tensor import Tensor
 from .schedule import nbytes
 
 ALIGNMENT = 64  # bytes: a cache line
+MANY = 300  # others that are alive together with a result, on average, from which on comparing them takes long
 
 
 class Buffer(NamedTuple):
@@ -56,23 +59,90 @@ class MemoryPlan:
 def place(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     """Offsets in one arena for results with lives (first step, last step, bytes), and the size of the arena.
 
+    The largest first; if that leaves holes, also the largest (bytes x steps) first, and the smaller arena is taken.
+    Where so many results are alive together that comparing them all would take long, they are placed in the order in
+    which they are made.
+
     >>> mg.compiler.memory.place([(0, 1, 64), (1, 2, 64), (2, 3, 64)])
     ([0, 64, 0], 128)
     """
-    offsets = [0] * len(lives)
-    placed: list[tuple[int, int, int, int]] = []  # start, end, offset, nbytes
-    arena = 0
-    for i in sorted(range(len(lives)), key=lambda i: (-lives[i][2], lives[i][0])):
+    lives = [(start, end, -(-size // ALIGNMENT) * ALIGNMENT) for start, end, size in lives]
+    if pairs(lives) > MANY * len(lives):
+        return best_fit(lives)
+    least = most_alive(lives)
+    by_size = sorted(range(len(lives)), key=lambda i: (-lives[i][2], lives[i][0]))
+    found = first_fit(lives, by_size)
+    if found[1] > least:
+        by_area = sorted(by_size, key=lambda i: -lives[i][2] * (lives[i][1] - lives[i][0] + 1))
+        found = min(found, first_fit(lives, by_area), key=lambda f: f[1])
+    return found
+
+
+def pairs(lives: Sequence[tuple[int, int, int]]) -> int:
+    """How many pairs of results are alive at the same time."""
+    starts, ends = sorted(s for s, _, _ in lives), sorted(e for _, e, _ in lives)
+    return sum(i - bisect_left(ends, s) for i, s in enumerate(starts))
+
+
+def most_alive(lives: Iterable[tuple[int, int, int]]) -> int:
+    """The most bytes alive at one time."""
+    change: dict[int, int] = {}
+    for start, end, size in lives:
+        change[start] = change.get(start, 0) + size
+        change[end + 1] = change.get(end + 1, 0) - size
+    return max(accumulate(change[t] for t in sorted(change)), default=0)
+
+
+def first_fit(lives: Sequence[tuple[int, int, int]], order: Iterable[int]) -> tuple[list[int], int]:
+    """Place one result after another, each at the lowest offset that is free during its whole life."""
+    offsets, arena = [0] * len(lives), 0
+    parts = 1 + len(lives) // 400  # of the time: a short life is compared with those in its part only
+    width = 1 + max([end for _, end, _ in lives], default=0) // parts
+    placed: list[list[tuple[int, int, int, int]]] = [[] for _ in range(parts + 1)]  # by part, and all; in order of at
+    for i in order:
         start, end, size = lives[i]
-        size = -(-size // ALIGNMENT) * ALIGNMENT
-        lowest = 0
-        for _, _, at, taken in sorted((p for p in placed if p[0] <= end and start <= p[1]), key=lambda p: p[2]):
-            if lowest + size <= at:
-                break
-            lowest = max(lowest, at + taken)
-        placed.append((start, end, lowest, size))
-        offsets[i] = lowest
-        arena = max(arena, lowest + size)
+        lowest, first, last = 0, start // width, end // width
+        near = placed[first if first == last else parts]
+        for at, after, s, e in near if last - first != 1 else merge(placed[first], placed[last]):
+            if s <= end and start <= e:
+                if lowest + size <= at:
+                    break
+                lowest = max(lowest, after)
+        for part in (*range(first, last + 1), parts):
+            insort(placed[part], (lowest, lowest + size, start, end))
+        offsets[i], arena = lowest, max(arena, lowest + size)
+    return offsets, arena
+
+
+def best_fit(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Place results as they are made, each in the smallest hole where it fits, as `malloc` does."""
+    offsets, arena = [0] * len(lives), 0
+    ending = iter(sorted(range(len(lives)), key=lambda i: lives[i][1]))
+    last = next(ending, None)
+    holes: list[tuple[int, int]] = []  # from, to: in order, none touching the next
+    for i in sorted(range(len(lives)), key=lambda i: (lives[i][0], -lives[i][2])):
+        start, _, size = lives[i]
+        while last is not None and lives[last][1] < start:
+            low, high = offsets[last], offsets[last] + lives[last][2]
+            at = bisect_left(holes, (low, high))
+            if at < len(holes) and holes[at][0] == high:
+                high = holes.pop(at)[1]
+            if at and holes[at - 1][1] == low:
+                at -= 1
+                low = holes.pop(at)[0]
+            if high > low:
+                holes.insert(at, (low, high))
+            last = next(ending, None)
+        fitting = [(high - low, low) for low, high in holes if high - low >= size]
+        if fitting:
+            room, low = min(fitting)
+            holes.remove((low, low + room))
+            if room > size:
+                insort(holes, (low + size, low + room))
+        else:
+            low = holes.pop()[0] if holes and holes[-1][1] == arena else arena
+            arena = low + size
+        offsets[i] = low
     return offsets, arena
 
 
