@@ -477,7 +477,7 @@ class Version:
         ]
         graph = recorder.graph(outputs, recorder.given())
         self.arrays = [array for array, _ in recorder.arrays.values()]
-        self.program = Program(graph, compiled.chosen_passes, compiled.backend)
+        self.program = Program(graph, compiled.chosen_passes, compiled.chosen_backend)
         for m in recorder.objects.values():
             before |= attribute_guards(type(m).__name__, m) | guards_of(m)
         self.guards = list(before.values())
@@ -576,8 +576,8 @@ class Compiled:
     """A function in static mode: what `mg.compile` returns. Call it like the function.
 
     The attributes describe the version used last: `graph` (what was traced), `optimized`, `passes` (each with `before`,
-    `after` and `changes`), `source`, `memory`, `captured` (tensors it closed over, which became constants). `traces`
-    lists every trace so far, with the reason for it.
+    `after` and `changes`), `backend` ("c" or "numpy"), `source`, `memory`, `captured` (tensors it closed over, which
+    became constants). `traces` lists every trace so far, with the reason for it.
     """
 
     def __init__(
@@ -591,7 +591,7 @@ class Compiled:
         self.fn = fn
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-        self.chosen_passes, self.backend = passes, backend
+        self.chosen_passes, self.chosen_backend = passes, backend
         self.versions: dict[Any, list[Version]] = {}  # newest last; of each signature, newest first
         self.traces: list[str] = []
         self.last: Version | None = None
@@ -754,7 +754,18 @@ class Compiled:
         >>> page["passes"].rows[0][:3]
         ('fold_constants', '6 -> 6', '0')
         """
-        return explain(self._last().program, self.backend, self.traces)
+        return explain(self._last().program, self.chosen_backend, self.traces)
+
+    @property
+    def backend(self) -> str:
+        """What the version used last runs on, "c" or "numpy"; `explain()` says why.
+
+        >>> f = mg.compile(lambda x: x + 1.0, backend="numpy")
+        >>> _ = f(mg.ones(2))
+        >>> f.backend
+        'numpy'
+        """
+        return self._last().program.backend
 
     def _last(self) -> Version:
         if self.last is None:
@@ -799,7 +810,7 @@ class Compiled:
         bound = instance.__dict__.get("_compiled_methods", {}).get(self.name)
         if bound is None:
             method = types.MethodType(self.fn, instance)
-            bound = Compiled(method, self.static_argnames, self.chosen_passes, self.backend)
+            bound = Compiled(method, self.static_argnames, self.chosen_passes, self.chosen_backend)
             instance.__dict__.setdefault("_compiled_methods", {})[self.name] = bound
         return bound
 

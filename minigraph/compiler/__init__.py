@@ -21,12 +21,14 @@ from .passes import (
 )
 from .prepare import Program
 from .profile import Profile
+from .program import NativeProgram
 from .roofline import Roofline, roofline
 from .run import Executable
 from .schedule import schedule
+from .toolchain import find_compiler
 
 __all__ = [
-    "Change", "Executable", "Explanation", "MemoryPlan", "Profile", "Program", "Roofline", "Step", "default_passes",
-    "eliminate_common_subexpressions", "eliminate_dead_code", "fold_constants", "fuse", "optimize", "plan_memory",
-    "roofline", "schedule", "simplify", "substitute",
+    "Change", "Executable", "Explanation", "MemoryPlan", "NativeProgram", "Profile", "Program", "Roofline", "Step",
+    "default_passes", "eliminate_common_subexpressions", "eliminate_dead_code", "find_compiler", "fold_constants",
+    "fuse", "optimize", "plan_memory", "roofline", "schedule", "simplify", "substitute",
 ]  # fmt: skip

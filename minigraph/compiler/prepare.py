@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from ..errors import ArgumentError, CompilerError
+from ..errors import ArgumentError, CompilerError, user_site
 from ..graph import Graph
 from ..interrupt import held
 from ..op import mode
@@ -34,10 +34,15 @@ _noticed: set[str] = set()
 
 
 def notice(text: str) -> None:
-    """Tell the user once in a process."""
-    if text not in _noticed:
-        _noticed.add(text)
+    """Tell the user once in a process, at the line that asked for it."""
+    if text in _noticed:
+        return
+    _noticed.add(text)
+    site = user_site()
+    if site is None:
         warnings.warn(text, NoticeWarning, stacklevel=2)
+    else:
+        warnings.warn_explicit(text, NoticeWarning, site.file, site.line)
 
 
 def on_cpu(graph: Graph) -> bool:
