@@ -12,12 +12,14 @@ whether anybody still holds one of the old tensors, and copy if so (`optim/flat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import backend
 from .errors import DeviceError, DTypeError, ShapeError, TraceError
+from .interrupt import held
 from .op import Op, Spec, mode
 from .tensor import Operators, Tensor, lift, sequence, tensor
 
@@ -159,12 +161,8 @@ class Variable(Operators):
         return self.read().detach()
 
     def move(self, device: Any) -> None:
-        """Move the cell (and its gradient) to another device, in place; what `Module.to` calls."""
-        device = backend.device(device)
-        self.store(backend.transfer(self._tensor.value, device))
-        if self._grad is not None:
-            g = self._grad.value if type(self._grad) is Tensor else self._grad
-            self._grad = backend.transfer(g, device)
+        """Move the cell (and its gradient) to another device, in place."""
+        move_all([self], device)
 
     def __deepcopy__(self, memo: Any) -> Variable:
         copy = type(self).__new__(type(self))
@@ -177,6 +175,20 @@ class Variable(Operators):
         from .printing import variable_repr
 
         return variable_repr(self)
+
+
+def move_all(variables: Sequence[Variable], device: Any) -> None:
+    """Move variables and their gradients to a device: all of them, or, if anything fails or is interrupted, none."""
+    device = backend.device(device)
+    moved = []
+    for v in variables:
+        g = v._grad.value if type(v._grad) is Tensor else v._grad
+        there = None if g is None else backend.transfer(g, device)
+        moved.append((v, backend.transfer(v._tensor.value, device), there))
+    with held():
+        for v, value, gradient in moved:
+            v.store(value)
+            v._grad = gradient
 
 
 class Gradient:

@@ -186,6 +186,32 @@ def test_at_every_line_of_loading():
     assert min(every_line(lambda t: t.net.load_state_dict(model), fresh, before, after.state())) > 0
 
 
+def gradients(t):
+    found = {}
+    for k, p in enumerate(t.net.parameters()):
+        found[str(k)] = np.zeros(0) if p.grad is None else p.grad.numpy()
+        found[f"device {k}"] = np.array(str(p.device))
+    return found
+
+
+@pytest.mark.parametrize("action", [
+    lambda t: mg.optim.clip_grad_norm_(t.net.parameters(), 0.01),
+    lambda t: mg.optim.clip_grad_value_(t.net.parameters(), 0.001),
+    lambda t: t.net.zero_grad(), lambda t: t.optimizer.zero_grad(), lambda t: t.net.to("strict"),
+], ids=["norm", "value", "module", "optimizer", "to"])  # fmt: skip
+def test_at_every_line_of_what_changes_all_gradients(action):
+    def fresh():
+        t = Training(OPTIMIZERS["SGD"])
+        t.forward_backward()
+        t.state = lambda: gradients(t)
+        return t
+
+    t = fresh()
+    before = t.state()
+    action(t)
+    assert min(every_line(action, fresh, before, t.state())) > 0
+
+
 class Stop:
     """A hook that presses Ctrl-C at the n-th operation, forward or backward."""
 

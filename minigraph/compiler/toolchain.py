@@ -69,6 +69,10 @@ def find_compiler() -> Compiler | None:
     """The compiler to use: $CC, cc, gcc, clang, or that of the pip package `ziglang`; None if there is none.
 
     It is looked for once for each value of $CC and $PATH. On Windows there is none for us: NumPy does the work.
+
+    >>> compiler = mg.compiler.find_compiler()
+    >>> compiler is None or "-O3" in compiler.flags
+    True
     """
     if sys.platform == "win32":
         return None

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, CheckpointError, DTypeError, MinigraphError
 from ..interrupt import held
 from ..op import ROOT, Scope, mode, scope
 from ..tensor import Tensor, asarray
-from ..variable import Variable
+from ..variable import Variable, move_all
 
 _get_scope, _set_scope, _reset_scope, _mode = scope.get, scope.set, scope.reset, mode.get
 
@@ -343,8 +343,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for p in self.parameters():
-            p.grad = None
+        with held():
+            for p in self.parameters():
+                p.grad = None
 
     def requires_grad_(self, flag: bool = True) -> Module:
         """Freeze (False) or unfreeze all parameters. Returns the module."""
@@ -358,8 +359,7 @@ class Module:
         Raises:
             DeviceError: there is no such device here; nothing has been moved.
         """
-        for _, v in self.named_variables():
-            v.move(device)
+        move_all([v for _, v in self.named_variables()], device)
         return self
 
     # ------------------------------------------------------------------------------------------------------- state

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import ArgumentError
+from ..interrupt import held
 from ..ops import clip, minimum, sqrt
 from ..tensor import Tensor
 from ..variable import Variable
@@ -29,9 +30,15 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> Tensor:
         raise ArgumentError("clip_grad_norm_: no parameter has a gradient", remedy="call loss.backward() first")
     total = sqrt(sum((g * g).sum() for _, g in found))
     scale = minimum(max_norm / (total + 1e-6), 1.0)
-    for p, g in found:
-        p.grad = g * scale
+    assign([(p, g * scale) for p, g in found])
     return total
+
+
+def assign(gradients: Sequence[tuple[Variable, Tensor]]) -> None:
+    """Give variables their new gradients: all of them, also when somebody presses Ctrl-C on the way."""
+    with held():
+        for p, g in gradients:
+            p.grad = g
 
 
 def clip_grad_value_(parameters: Iterable[Variable], clip_value: float) -> None:
@@ -45,6 +52,4 @@ def clip_grad_value_(parameters: Iterable[Variable], clip_value: float) -> None:
     """
     if not clip_value > 0:
         raise ArgumentError("clip_grad_value_: clip_value", expected="a number > 0", actual=f"{clip_value}")
-    for p in parameters:
-        if (g := p.grad) is not None:
-            p.grad = clip(g, -clip_value, clip_value)
+    assign([(p, clip(g, -clip_value, clip_value)) for p in parameters if (g := p.grad) is not None])

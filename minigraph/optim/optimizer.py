@@ -197,9 +197,10 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: `grad` is None afterwards."""
-        for group in self.groups:
-            for p in group.parameters:
-                p.grad = None
+        with held():
+            for group in self.groups:
+                for p in group.parameters:
+                    p.grad = None
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
