@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import json
 import os
 import platform
 import re
@@ -40,6 +41,7 @@ FLAGS = (
     "-O3", "-std=gnu11", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
     "-fwrapv",
 )  # fmt: skip
+TRIED = ("-mprefer-vector-width=512", "-fopenmp-simd")  # taken if the compiler accepts them
 TIME_LIMIT = 60  # seconds
 CACHE_LIMIT = 512 << 20  # bytes: beyond, the oldest libraries are removed
 
@@ -82,14 +84,43 @@ def find_compiler() -> Compiler | None:
 @cache
 def _find(_cc: str | None, _path: str | None) -> Compiler | None:
     for command in candidates():
+        note = known(command)
+        if note is not None and trusted(note):
+            version, *flags = json.loads(note.read_text(encoding="utf-8"))
+            return Compiler(command, version, *map(tuple, flags))
         try:
             done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=TIME_LIMIT)
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0 and done.stdout:
-            compiler = Compiler(command, done.stdout.splitlines()[0], FLAGS, ())
-            return tuned(compiler)
+            compiler = tuned(Compiler(command, done.stdout.splitlines()[0], FLAGS, ()))
+            if note is not None and compiler is not None:
+                write_atomically(note, json.dumps(compiler[1:]))
+            return compiler
     return None
+
+
+def known(command: tuple[str, ...]) -> Path | None:
+    """Where it is noted what a compiler accepts: asking takes longer than loading a library. The name changes with the
+    compiler's file, this processor, and the flags in question."""
+    path = shutil.which(command[0])
+    if path is None:
+        return None
+    info = os.stat(path)
+    what = [os.path.realpath(path), *command[1:], info.st_mtime_ns, info.st_size, processor(), FLAGS, TRIED]
+    if "ziglang" in command:
+        from importlib.metadata import version  # takes long to import
+
+        what.append(version("ziglang"))
+    return cache_directory() / f"compiler-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file of the cache: whole, or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        (Path(folder) / path.name).write_text(text, encoding="utf-8")
+        (Path(folder) / path.name).chmod(0o600)
+        os.replace(Path(folder) / path.name, path)
 
 
 def tuned(compiler: Compiler) -> Compiler | None:
@@ -108,7 +139,7 @@ def tuned(compiler: Compiler) -> Compiler | None:
 
         if not accepts():
             return None
-        flags = [flag for flag in (native, "-mprefer-vector-width=512", "-fopenmp-simd") if accepts(flag)]
+        flags = [flag for flag in (native, *TRIED) if accepts(flag)]
         openmp = ("-fopenmp",) if not zig and accepts("-fopenmp") else ()
     return compiler._replace(flags=(*FLAGS, *flags), openmp=openmp)
 
