@@ -16,8 +16,8 @@ all columns pass by, one multiplication and addition (fused, as in BLAS) for eac
 channels to fill its vectors. Convolutions with fewer than `FEW` of them in a group, depthwise ones above all, run as
 plain loops along the rows of the images. The C text is in `convolution_text`; here is what chooses and completes it.
 
-Nothing is measured when a program is made: where there are channels, the tiles were never slower than columns and
-BLAS (see `FEW`), at any size of image, kernel or batch that was tried.
+Nothing is measured when a program is made: of the convolutions that were tried, the tiles lost to columns and BLAS only
+for a batch of one image, which has a single thread here (`docs/decisions/0009-convolution-without-columns.md`).
 """
 
 from __future__ import annotations
