@@ -254,6 +254,12 @@ class Kernel:
         self.reduced: frozenset[int] | None = None
         self.members: dict[int, Member] = {}
 
+    def copy(self) -> Kernel:
+        """The same kernel, to be added to."""
+        other = Kernel(self.views)
+        other.axes, other.reduced, other.members = self.axes, self.reduced, dict(self.members)
+        return other
+
     def accepts(self, n: Tensor) -> bool:
         """Take `n` as a member if it fits; False, and nothing changed, if it does not."""
         if elementwise(n):

@@ -50,12 +50,34 @@ FUSED = Op("fused", run=_run, infer=_infer)
 
 
 class Unit:
-    """A position in the order of execution: a kernel, or an operation by itself."""
+    """A position in the order of execution: a kernel, or an operation by itself.
+
+    Attributes:
+        users: the units that need a result of it, some of which may have been merged into others since.
+        into: the unit that it has been merged into.
+    """
 
     def __init__(self, position: int, kernel: Kernel | None, node: Tensor | None = None):
         self.position, self.kernel, self.node = position, kernel, node
-        self.first_use = 1 << 60  # the earliest position, other than this one, that needs a result of it
-        self.gone = False
+        self.users: set[Unit] = set()
+        self.into: Unit | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.into is not None
+
+    def current(self) -> Unit:
+        """The unit that does now what this one was to do."""
+        unit = self
+        while unit.into is not None:
+            unit = unit.into
+        return unit
+
+    @property
+    def first_use(self) -> int:
+        """The earliest position, other than its own, that needs a result of it."""
+        self.users = {u.current() for u in self.users} - {self}
+        return min([u.position for u in self.users], default=1 << 60)
 
 
 class Fusion:
@@ -106,8 +128,11 @@ class Fusion:
         self.where[id(n)] = chosen
         for b in bases:
             maker = self.where.get(id(b))
-            if maker is not None and maker is not chosen and not self.merge(maker, chosen):
-                maker.first_use = min(maker.first_use, chosen.position)
+            if maker is not None and maker is not chosen:
+                if self.merge(maker, chosen):
+                    chosen = maker
+                else:
+                    maker.users.add(chosen)
             if chosen.kernel is not None:
                 self.reader[id(b)] = chosen
 
@@ -118,16 +143,19 @@ class Fusion:
         together = len(early.kernel.members) + len(late.kernel.members)
         if early.kernel.axes != late.kernel.axes or together > MOST:
             return False
-        both = Kernel(self.views)
-        for m in [*early.kernel.members.values(), *late.kernel.members.values()]:
+        both = early.kernel.copy()
+        for m in late.kernel.members.values():
             if not both.accepts(m.node):
                 return False
-        late.kernel, early.gone = both, True
-        for m in early.kernel.members.values():
-            self.where[id(m.node)] = late
+        for m in late.kernel.members.values():
+            self.where[id(m.node)] = early
             for a in m.operands:
-                if self.reader.get(id(a.base)) is early:
-                    self.reader[id(a.base)] = late
+                if self.reader.get(id(a.base)) is late:
+                    self.reader[id(a.base)] = early
+        early.kernel, late.into = both, early
+        early.users |= late.users
+        self.units[early.position], self.units[late.position] = late, early
+        early.position, late.position = late.position, early.position
         return True
 
     # ------------------------------------------------------------------------------------------------- the new graph
