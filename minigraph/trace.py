@@ -33,6 +33,7 @@ from . import tree as pytree
 from .autodiff import history, stop_gradient
 from .compiler import Program, Step
 from .compiler.explain import Explanation, explain
+from .compiler.passes.rematerialize import bytes_of
 from .compiler.profile import Profile, profile
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
@@ -477,7 +478,7 @@ class Version:
         ]
         graph = recorder.graph(outputs, recorder.given())
         self.arrays = [array for array, _ in recorder.arrays.values()]
-        self.program = Program(graph, compiled.chosen_passes, compiled.chosen_backend)
+        self.program = Program(graph, compiled.chosen_passes, compiled.chosen_backend, compiled.budget)
         for m in recorder.objects.values():
             before |= attribute_guards(type(m).__name__, m) | guards_of(m)
         self.guards = list(before.values())
@@ -586,12 +587,14 @@ class Compiled:
         static_argnames: Sequence[str] = (),
         passes: Sequence[Any] | None = None,
         backend: str | None = None,
+        memory: int | str | None = None,
     ):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
         self.chosen_passes, self.chosen_backend = passes, backend
+        self.budget = None if memory is None else bytes_of(memory)
         self.versions: dict[Any, list[Version]] = {}  # newest last; of each signature, newest first
         self.traces: list[str] = []
         self.last: Version | None = None
@@ -810,7 +813,7 @@ class Compiled:
         bound = instance.__dict__.get("_compiled_methods", {}).get(self.name)
         if bound is None:
             method = types.MethodType(self.fn, instance)
-            bound = Compiled(method, self.static_argnames, self.chosen_passes, self.chosen_backend)
+            bound = Compiled(method, self.static_argnames, self.chosen_passes, self.chosen_backend, self.budget)
             instance.__dict__.setdefault("_compiled_methods", {})[self.name] = bound
         return bound
 
@@ -832,6 +835,7 @@ def compile(
     static_argnames: Sequence[str] | str = (),
     passes: Sequence[Any] | None = None,
     backend: str | None = None,
+    memory: int | str | None = None,
 ) -> Any:
     """Static mode for a function: trace it once per signature, optimise, and run generated code from then on.
 
@@ -846,9 +850,16 @@ def compile(
         backend: "c": one C function for everything; "numpy": a Python function that calls NumPy. Unless given, what
             the environment variable MINIGRAPH_BACKEND says, or else "c" where there is a C compiler. On another device
             than the CPU it is always "numpy", which then means that device's library.
+        memory: a budget for `compiled.memory.peak`, in bytes or as text ("64MB" is 64 million, "64MiB" 64 * 2**20):
+            what intermediate results, outputs and new values of variables take together at any time of a call.
+            Arguments, the variables' values before the call, constants, and what NumPy needs inside of one operation
+            are not counted. Values for which there is no room are computed again when they are needed
+            (`minigraph.compiler.rematerialize`); the results are the same. It is the backward pass that makes values
+            wait, so call it inside of the function.
 
     Raises:
-        ArgumentError: there is no such backend.
+        ArgumentError: there is no such backend; `memory` is not a number of bytes; or, when called, no way was found to
+            keep within it. It says how far down it went.
         TraceError: when called, if the function does what a trace cannot follow: branching on a value, `.numpy()`,
             NumPy random numbers, changing Python values from inside.
 
@@ -859,9 +870,26 @@ def compile(
     tensor(5., dtype=float32)
     >>> f
     <compiled f: 1 trace>
+
+    With a budget, the forward pass of a deep function is done in parts, some of them twice:
+
+    >>> def deep(x):
+    ...     y = x
+    ...     for _ in range(30):
+    ...         y = mg.sin(y)
+    ...     return y.sum()
+    >>> keep = mg.compile(mg.grad(deep), backend="numpy")
+    >>> again = mg.compile(mg.grad(deep), backend="numpy", memory="40kB")
+    >>> x = mg.ones(1024)
+    >>> bool((keep(x) == again(x)).all())
+    True
+    >>> keep.memory.peak, again.memory.peak, len(again.passes[-1].changes)
+    (122880, 36864, 21)
     """
     if fn is None:
-        return functools.partial(compile, static_argnames=static_argnames, passes=passes, backend=backend)
+        return functools.partial(
+            compile, static_argnames=static_argnames, passes=passes, backend=backend, memory=memory
+        )
     if isinstance(fn, Compiled):
         return fn
     if not callable(fn):
@@ -872,4 +900,4 @@ def compile(
             actual="a generator or coroutine function",
             remedy="return a list of the results",
         )
-    return Compiled(fn, static_argnames, passes, backend)
+    return Compiled(fn, static_argnames, passes, backend, memory)

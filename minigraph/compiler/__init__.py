@@ -19,6 +19,7 @@ from .passes import (
     optimize,
     simplify,
 )
+from .passes.rematerialize import rematerialize
 from .prepare import Program
 from .profile import Profile
 from .program import NativeProgram

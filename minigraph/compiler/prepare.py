@@ -20,6 +20,7 @@ from ..graph import Graph
 from ..interrupt import held
 from ..op import mode
 from .passes import default_passes, eliminate_dead_code, optimize
+from .passes.rematerialize import rematerialize
 from .program import OutOfRange
 from .run import Executable
 
@@ -76,11 +77,18 @@ class Program:
         traced, graph: before and after the passes. steps: what each pass did.
         backend: "c" or "numpy".
         native: the C program; None with the backend "numpy".
+        budget: the bytes that intermediate results and results may take; None if nobody said.
         executable: the program in NumPy, which also runs node by node.
     """
 
-    def __init__(self, graph: Graph, passes: Sequence[Any] | None = None, backend: str | None = None):
-        self.traced, self.chosen_passes = graph, passes
+    def __init__(
+        self,
+        graph: Graph,
+        passes: Sequence[Any] | None = None,
+        backend: str | None = None,
+        budget: int | None = None,
+    ):
+        self.traced, self.chosen_passes, self.budget = graph, passes, budget
         self.backend = choose(backend, graph)
         self.native: Any = None
         self.prepare()
@@ -96,7 +104,8 @@ class Program:
 
     def prepare(self) -> None:
         self.passes = default_passes(self.backend) if self.chosen_passes is None else self.chosen_passes
-        self.graph, self.steps = optimize(self.traced, self.passes)
+        within = [] if self.budget is None else [rematerialize(self.budget, backend=self.backend)]
+        self.graph, self.steps = optimize(self.traced, [*self.passes, *within])
 
     @cached_property
     def executable(self) -> Executable:
@@ -123,7 +132,7 @@ class Program:
         """
         g = eliminate_dead_code(self.traced)
         closed = Graph(g.nodes, [*g.inputs, *g.reads.values()], g.roots(), name=g.name)
-        program = Program(closed, self.chosen_passes, self.backend)
+        program = Program(closed, self.chosen_passes, self.backend, self.budget)
         closed._programs["backend"] = self.backend
         closed._programs["executable"] = program.executable if program.native is None else program.run
         return closed, list(g.reads)

@@ -8,8 +8,18 @@ the program was written is kept, with one improvement: an operation whose result
 from __future__ import annotations
 
 from ..graph import Graph
-from ..op import Spec
+from ..op import ROOT, Scope, Spec
 from ..tensor import Tensor
+
+
+def again(scope: Scope | None) -> Scope:
+    """The scope of what is computed a second time: a scope of that name, below its own."""
+    return scope if scope is not None and scope.kind == "again" else (scope or ROOT).child("again", "again")
+
+
+def recomputed(n: Tensor) -> bool:
+    """Whether a node is computed a second time, to save memory (`passes/rematerialize.py`)."""
+    return n.scope is not None and n.scope.kind == "again"
 
 
 def nbytes(t: Tensor) -> int:
@@ -19,7 +29,8 @@ def nbytes(t: Tensor) -> int:
 
 
 def schedule(graph: Graph) -> list[Tensor]:
-    """The operations of a graph in the order in which they are to run.
+    """The operations of a graph in the order in which they are to run. A graph in which something is computed again
+    keeps its order.
 
     >>> with mg.Graph() as g:
     ...     y = mg.sin(mg.placeholder((2,)))
@@ -27,6 +38,8 @@ def schedule(graph: Graph) -> list[Tensor]:
     ['sin']
     """
     pending = list(graph.operations)
+    if any(map(recomputed, pending)):
+        return pending
     waiting = {id(n): len({id(x) for x in n.inputs}) for n in pending}
     computed = {id(n) for n in pending}
     for n in pending:

@@ -2,7 +2,8 @@
 
 Nodes are visited in order with their inputs already merged, so two operations are equal exactly when their operation,
 attributes and inputs are: one look-up in a table (value numbering; J. Cocke, "Global common subexpression elimination",
-1970). Operations marked as barriers, such as a checkpoint's second forward pass, are meant to be done twice.
+1970). Operations marked as barriers, such as a checkpoint's second forward pass, are meant to be done twice, and so is
+what `rematerialize` computes again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from ...graph import Graph, substitute
 from ...tensor import Tensor
+from ..schedule import recomputed
 from .change import Change
 
 
@@ -30,7 +32,7 @@ def key(n: Tensor) -> Any:
         if n.is_symbolic or type(v) is tuple or v.nbytes > 4096 or not isinstance(v, np.ndarray | np.generic):
             return None
         return (v.dtype, v.shape, v.tobytes())
-    if n.op.barrier or not n.inputs:
+    if n.op.barrier or not n.inputs or recomputed(n):
         return None
     attrs = tuple([(k, exact(v)) for k, v in sorted(n.attrs.items())])
     try:

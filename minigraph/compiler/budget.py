@@ -1,0 +1,219 @@
+"""Which values to drop and to compute again, so that a program needs no more memory than it may.
+
+A program is a list of tasks, in order. Each reads values and makes values; a value that is needed later takes memory
+until then, unless it is dropped and made again. This module knows nothing of graphs: `passes/rematerialize.py` says
+what the tasks of a graph are, and writes down as a graph what is found here.
+
+The program is played through, task by task. When there is no room for a result, the value whose loss hurts least is
+dropped: the one with the smallest
+
+    time to make it again  /  (bytes x how long it will not be needed)
+
+where the time includes that of whatever it is made of and is not there any more. When a task needs a value that was
+dropped, it is made again just before, recursively. This is the rule of dynamic tensor rematerialisation (M. Kirisame et
+al., 2021), which decides while a program runs; here it knows what comes. On a chain it keeps values at about equal
+distances, as the optimal schedules do (A. Griewank and A. Walther, "Revolve", 2000; T. Chen et al., 2016).
+
+No rule of this kind is always best, so several are played, and the cheapest result that fits is taken.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+NEVER = 1 << 60
+LONGEST = 20  # times as long as without a limit: then a program is given up
+PATIENCE = (0.0, 0.5, 1.0, 2.0)  # the exponents that are tried
+
+
+class Task(NamedTuple):
+    """One operation: the values (numbers) that it reads and makes, its time, the bytes that it needs for itself, and
+    the values in whose place it may write its result if they end there."""
+
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    time: float = 1.0
+    scratch: int = 0
+    over: tuple[int, ...] = ()
+
+
+class Problem(NamedTuple):
+    """A program: its tasks in order; the bytes of each value; for each value the task that makes it again (which makes
+    nothing else), None where it must not be; the values that outlive the program."""
+
+    tasks: Sequence[Task]
+    sizes: Sequence[int]
+    again: Sequence[Task | None]
+    kept: frozenset[int]
+
+
+class Played(NamedTuple):
+    """A program played through.
+
+    Attributes:
+        moves: what is done, in order: (True, number of a task), or (False, number of a value that is made again).
+        patience: the exponent of the rule. time: of what is made again. peak: the most bytes alive at one time.
+        holding: the values alive then.
+    """
+
+    moves: tuple[tuple[bool, int], ...]
+    patience: float
+    time: float
+    peak: int
+    holding: tuple[int, ...]
+
+
+class Player:
+    """The state of a program while it is played.
+
+    Args:
+        problem: the program. room: the bytes that it may use.
+        patience: the exponent of the time for which a value is not needed.
+    """
+
+    def __init__(self, problem: Problem, room: int, patience: float):
+        self.problem, self.room, self.patience = problem, room, patience
+        self.uses: list[list[int]] = [[] for _ in problem.sizes]
+        self.made_of_it: list[list[int]] = [[] for _ in problem.sizes]  # value -> the values made again from it
+        for i, task in enumerate(problem.tasks):
+            for v in task.reads:
+                self.uses[v].append(i)
+        for v, recipe in enumerate(problem.again):
+            for x in () if recipe is None else recipe.reads:
+                self.made_of_it[x].append(v)
+        fixed = problem.kept
+        self.droppable = {v for v, size in enumerate(problem.sizes) if size and problem.again[v] and v not in fixed}
+        self.there: dict[int, None] = {}  # the values that are in memory
+        self.made = [False] * len(problem.sizes)
+        self.now = -1
+        self.used = self.peak = 0
+        self.time = 0.0
+        self.holding: tuple[int, ...] = ()
+        self.moves: list[tuple[bool, int]] = []
+        self.pinned: dict[int, int] = {}  # value -> how many unfinished tasks need it to stay
+
+    def play(self) -> Played | None:
+        """The program played through; None if it becomes too long."""
+        longest = LONGEST * sum(task.time for task in self.problem.tasks)
+        for i, task in enumerate(self.problem.tasks):
+            if self.time > longest:
+                return None
+            self.now = i - 1  # what this task needs is needed
+            self.provide(task.reads)
+            self.now = i
+            self.perform(task, (True, i))
+        return Played(tuple(self.moves), self.patience, self.time, self.peak, self.holding)
+
+    def provide(self, values: Sequence[int]) -> None:
+        """See to it that all of these values are there, and stay until they have been read."""
+        open_: list[tuple[Task | None, int, Sequence[int]]] = [(None, -1, values)]
+        for v in values:
+            self.pin(v)
+        while open_:
+            task, value, reads = open_[-1]
+            missing = next((x for x in reads if x not in self.there), None)
+            if missing is not None:
+                recipe = self.problem.again[missing]
+                assert recipe is not None, "a value that cannot be made again was dropped"
+                for x in recipe.reads:
+                    self.pin(x)
+                open_.append((recipe, missing, recipe.reads))
+                continue
+            open_.pop()
+            if task is not None:
+                self.perform(task, (False, value))
+                self.time += task.time
+
+    def pin(self, v: int) -> None:
+        self.pinned[v] = self.pinned.get(v, 0) + 1
+
+    def perform(self, task: Task, move: tuple[bool, int]) -> None:
+        """Do a task whose values are there, and let go of what nobody needs any more."""
+        for v in task.reads:
+            self.pinned[v] -= 1
+        gone = [v for v in task.reads if not self.pinned[v] and self.next_need(v) == NEVER]
+        makes = task.makes
+        size = sum(self.problem.sizes[v] for v in makes)
+        over = next((v for v in task.over if v in gone and self.problem.sizes[v] == size), None)
+        for v in task.reads:
+            self.pinned[v] += 1
+        needed = task.scratch + (size if over is None else 0)
+        while self.used + needed > self.room and self.drop_one():
+            pass
+        if self.used + needed > self.peak:
+            self.peak, self.holding = self.used + needed, (*self.there, *makes)
+        for v in task.reads:
+            self.pinned[v] -= 1
+        for v in gone:
+            self.remove(v)
+        for v in makes:
+            self.there[v], self.made[v] = None, True
+            self.used += self.problem.sizes[v]
+        self.moves.append(move)
+        for v in makes:
+            if not self.pinned.get(v) and self.next_need(v) == NEVER:
+                self.remove(v)
+
+    def remove(self, v: int) -> None:
+        if v in self.there:
+            del self.there[v]
+            self.used -= self.problem.sizes[v]
+
+    # ------------------------------------------------------------------------------------------------ what to drop
+    def drop_one(self) -> bool:
+        """Drop the value whose loss hurts least. False if nothing can be dropped."""
+        best, least = -1, float("inf")
+        for v in self.there:
+            if (
+                self.pinned.get(v)
+                or v in self.problem.kept
+                or self.problem.again[v] is None
+                or not self.problem.sizes[v]
+            ):
+                continue
+            time = self.time_again(v)
+            hurt = time / (self.problem.sizes[v] * float(self.next_need(v) - self.now) ** self.patience)
+            if hurt < least:
+                best, least = v, hurt
+        if best >= 0:
+            self.remove(best)
+        return best >= 0
+
+    def next_need(self, v: int) -> int:
+        """The next task that needs a value, or that needs what has been dropped and is made of it."""
+        if v in self.problem.kept:
+            return len(self.problem.tasks)
+        best, seen, todo = NEVER, {v}, [v]
+        while todo:
+            x = todo.pop()
+            at = bisect_right(self.uses[x], self.now)
+            if at < len(self.uses[x]):
+                best = min(best, self.uses[x][at])
+            for y in self.made_of_it[x]:
+                if y not in seen and self.made[y] and y not in self.there:
+                    seen.add(y)
+                    todo.append(y)
+        return best
+
+    def time_again(self, v: int) -> float:
+        """The time to make a value again, with all that is not there and that it is made of."""
+        total, seen, todo = 0.0, {v}, [v]
+        while todo:
+            recipe = self.problem.again[todo.pop()]
+            if recipe is None:
+                return float("inf")
+            total += recipe.time
+            for x in recipe.reads:
+                if x not in seen and x not in self.there:
+                    seen.add(x)
+                    todo.append(x)
+        return total
+
+
+def fit(problem: Problem, room: int) -> Played | None:
+    """Play a program in several ways: the one that makes the least again among those that stay within `room` bytes;
+    None if there is none."""
+    found = [Player(problem, room, patience).play() for patience in PATIENCE]
+    return min((p for p in found if p is not None and p.peak <= room), key=lambda p: p.time, default=None)
