@@ -4,12 +4,9 @@ Mode "dynamic" runs the step operation by operation; "c" and "numpy" compile it,
 calls NumPy.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 import minigraph as mg
 from minigraph import nn, optim
@@ -120,25 +117,14 @@ class LSTMModel(nn.Module):
     def __init__(self, problem: Recurrent):
         super().__init__()
         self.embedding = nn.Parameter(problem.embedding)
-        self.from_input, self.from_state = linear(problem.from_input), linear(problem.from_state)
+        self.lstm = nn.LSTM(problem.embedding.shape[1], problem.from_state[0].shape[1])
+        names = ("weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0")
+        self.lstm.load_state_dict(dict(zip(names, (*problem.from_input, *problem.from_state), strict=True)))
         self.output = linear(problem.output)
-        self.hidden = problem.from_state[0].shape[1]
 
     def forward(self, tokens: Any) -> Any:
         """(steps, batch) -> (steps, batch, vocabulary)"""
-        n = self.hidden
-
-        def cell(state: Any, x: Any) -> Any:
-            h, c = state
-            z = x + self.from_state(h)
-            i, f, g, o = z[:, :n], z[:, n : 2 * n], z[:, 2 * n : 3 * n], z[:, 3 * n :]
-            c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-            h = mg.sigmoid(o) * mg.tanh(c)
-            return (h, c), h
-
-        start = mg.zeros((tokens.shape[1], n))
-        inputs = self.from_input(nn.functional.embedding(tokens, self.embedding))  # of all steps at once
-        _, states = mg.scan(cell, (start, start), inputs)
+        states, _ = self.lstm(nn.functional.embedding(tokens, self.embedding))
         return self.output(states)
 
 
@@ -156,7 +142,7 @@ lstm_by_hand = lstm  # what is by hand there, PyTorch's cell, is compared with t
 
 
 class Block(nn.Module):
-    def __init__(self, pairs: Layers, heads: int, context: int):
+    def __init__(self, pairs: Layers, heads: int):
         super().__init__()
         before, attention, projection, between, wide, narrow = pairs
         self.width, self.heads = len(before[0]), heads
@@ -164,14 +150,12 @@ class Block(nn.Module):
         self.attention, self.projection = linear(attention), linear(projection)
         self.between = filled(nn.LayerNorm(self.width), between)
         self.mlp = nn.Sequential(linear(wide), nn.GELU(), linear(narrow))
-        self.future = mg.tensor(np.triu(np.full((context, context), -np.inf, np.float32), 1))  # what nobody may see
 
     def attend(self, x: Any) -> Any:
         batch, time, width = x.shape
-        size = width // self.heads
-        q, k, v = mg.permute_dims(self.attention(x).reshape(batch, time, 3, self.heads, size), (2, 0, 3, 1, 4))
-        scores = q @ mg.permute_dims(k, (0, 1, 3, 2)) * (1 / math.sqrt(size)) + self.future
-        seen = mg.softmax(scores, axis=-1) @ v
+        shape = (batch, time, 3, self.heads, width // self.heads)
+        q, k, v = mg.permute_dims(self.attention(x).reshape(shape), (2, 0, 3, 1, 4))
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.projection(mg.permute_dims(seen, (0, 2, 1, 3)).reshape(batch, time, width))
 
     def forward(self, x: Any) -> Any:
@@ -183,8 +167,8 @@ class GPT(nn.Module):
     def __init__(self, problem: Transformer):
         super().__init__()
         self.tokens, self.positions = nn.Parameter(problem.tokens_embedding), nn.Parameter(problem.positions_embedding)
-        context, width = problem.positions_embedding.shape
-        self.blocks = nn.Sequential(*[Block(pairs, problem.heads, context) for pairs in problem.blocks])
+        width = problem.positions_embedding.shape[1]
+        self.blocks = nn.Sequential(*[Block(pairs, problem.heads) for pairs in problem.blocks])
         self.norm, self.head = filled(nn.LayerNorm(width), problem.norm), linear(problem.head)
 
     def forward(self, tokens: Any) -> Any:
