@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..graph import Graph, copy_node, substitute
 from ..op import spec_of
 from ..tensor import Tensor
-from . import convolution  # noqa: F401  its writers enter themselves into the table
+from . import convolution, randomness  # noqa: F401  their writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
 from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
@@ -219,7 +219,7 @@ class NativeProgram:
             kernel = self.kernel(n)
             if kernel is not None:
                 return Step(n, "kernel", tuple(self.outer(n, b) for b in kernel.given), writes, kernel.checks, kernel)
-        if n.op.name in WRITERS and self.products and all(in_memory(x) for x in n.inputs):
+        if n.op.name in WRITERS and (self.products or n.op.name != "matmul") and all(in_memory(x) for x in n.inputs):
             statement = WRITERS[n.op.name](n, self.views)
             if statement is not None:
                 self.functions |= statement.functions
