@@ -24,7 +24,8 @@ NOTEBOOKS = sorted(path for path in ROOT.rglob("*.ipynb") if ".ipynb_checkpoints
 BLANK = re.compile(r"^(\w+) = \.\.\.$", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>One solution</summary>.*?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WRONG = {"answer": "answer = -1.0", "rule": "rule = lambda F, g, y, x: g * y",
-         "leaky_relu": "leaky_relu = lambda x: x", "year": "year = lambda capital, _: (capital, capital)"}  # fmt: skip
+         "leaky_relu": "leaky_relu = lambda x: x", "year": "year = lambda capital, _: (capital, capital)",
+         "rewrite": "rewrite = lambda n: n.inputs[0] if n.op.name == 'relu' else n"}  # fmt: skip
 
 
 def cells(path):

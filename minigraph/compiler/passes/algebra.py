@@ -244,7 +244,7 @@ def reduce_nothing(n: Tensor) -> Tensor | None:
 
 @rule("add", changes_values=True)
 def add_zero(n: Tensor) -> Tensor | None:
-    """x + 0 -> x   (changes -0.0 into ... -0.0 where 0.0 was right)"""
+    """x + 0 -> x   (-0.0 stays -0.0, where -0.0 + 0.0 is 0.0)"""
     return operands(n, 0)
 
 
