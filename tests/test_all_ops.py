@@ -13,7 +13,7 @@ WITHOUT_SAMPLES = {
     "identity", "stop_gradient",  # of differentiation itself: the values say nothing about the gradient
     "item", "call", "recompute", "checkpoint", "cond", "while_loop", "scan", "replayed",  # made of graphs
     "nonzero",  # the shape of its result depends on values
-    "copy", "fused", "in_range",  # made by the compiler
+    "assemble", "copy", "fused", "in_range",  # made by the compiler
 }  # fmt: skip
 BUILTIN = sorted(name for name, op in OPS.items() if op.builtin)
 

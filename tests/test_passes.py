@@ -227,3 +227,51 @@ def test_a_donated_input_is_overwritten_and_no_other():
     assert new_m is m and new_p is p and d.tolist() == [2.0] * 4
     np.testing.assert_allclose(m, 2.9, rtol=1e-6)
     np.testing.assert_allclose(p, 0.71, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------- layout
+
+
+def slices_added(x, *keys):
+    """A sum of functions of slices, whose gradient is a sum of blocks."""
+    return sum((mg.sin(x[key] * (k + 1.0)).sum() for k, key in enumerate(keys)), mg.tensor(0.0))
+
+
+WHERE = {
+    "gates": [np.s_[:, :2], np.s_[:, 2:4], np.s_[:, 4:6], np.s_[:, 6:]],
+    "holes": [np.s_[1:3, :2], np.s_[1:3, 4:6]],
+    "steps": [np.s_[::2, ::-1], np.s_[1::2, ::-1]],
+    "overlap": [np.s_[:, :4], np.s_[:, 2:6]],
+    "shapes": [np.s_[:, :2], np.s_[:, 2:]],
+    "rows": [np.s_[0], np.s_[1], np.s_[-1]],
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "c"])
+@pytest.mark.parametrize("name", WHERE)
+def test_blocks_are_put_where_they_belong(name, backend):
+    from minigraph.compiler.passes import layout
+
+    x = mg.tensor(np.random.default_rng(0).normal(size=(4, 8)))
+    gradient = mg.grad(lambda x: slices_added(x, *WHERE[name]))
+    clean = mg.compiler.default_passes()
+    for passes in ([*clean, layout, *clean], mg.compiler.default_passes("c")):
+        compiled = mg.compile(gradient, passes=passes, backend=backend)
+        np.testing.assert_allclose(compiled(x).numpy(), gradient(x).numpy(), rtol=1e-12)
+    compiled = mg.compile(gradient, passes=[*clean, layout, *clean], backend=backend)
+    compiled(x)
+    found = [n.op.name for n in compiled.optimized.operations]
+    assert ("assemble" in found) == (name not in ("overlap", "shapes"))
+    assert name in ("overlap", "shapes") or not {"place", "add"} & set(found)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "c"])
+def test_transposed_products_are_computed_as_they_are_needed(backend):
+    from minigraph.compiler.passes import layout
+
+    a, b = (mg.tensor(np.random.default_rng(k).normal(size=s)) for k, s in enumerate([(3, 4), (4, 5)]))
+    once = mg.compile(lambda a, b: (a @ b).mT, passes=[layout], backend=backend)
+    np.testing.assert_allclose(once(a, b).numpy(), (a.numpy() @ b.numpy()).T)
+    assert [n.op.name for n in once.optimized.operations][-1] == "matmul"
+    twice = mg.compile(lambda a, b: ((a @ b).mT, a @ b), passes=mg.compiler.default_passes("c"), backend=backend)
+    assert [n.op.name for n in (twice(a, b), twice.optimized)[1].operations].count("matmul") == 1

@@ -1,12 +1,13 @@
 """Loop nests: which operations can share their loops, and where in memory each step of a loop reads and writes.
 
 A kernel computes several operations in one nest of loops over one shape, its domain, so that what one operation makes
-the next uses at once, from a register. Every member has one of three roles:
+the next uses at once, from a register. Every member has one of these roles:
 
     each   computed at every point of the domain (elementwise operations)
     row    computed once for every row, a row being the points that share the axes that are not reduced: the sum of
            each row and what is made from it. Points of a later pass over the same row may use it (softmax, layer norm).
     end    complete only when all loops are done (the sum over a batch, a total): nothing in the loops may use it
+    blocks complete then, too: results of the domain's shape, each stored as one block of a larger array
     after  computed once when all loops are done, from totals (a mean from a sum)
 
 Views (transpose, slice, broadcast, reshape) cost nothing here: they are ways of reading the array they look at. `View`
@@ -161,6 +162,7 @@ class Member(NamedTuple):
     """An operation in a kernel: its role, where its result lies, and where its operands do.
 
     `search`: for a gather, where in its table it reads; for a scatter, where in its result it adds.
+    `blocks`: for each operand, where it is stored.
     """
 
     node: Tensor
@@ -168,6 +170,7 @@ class Member(NamedTuple):
     place: Access
     operands: tuple[Access, ...]
     search: Search | None = None
+    blocks: tuple[Access, ...] = ()
 
 
 def elementwise(n: Tensor) -> bool:
@@ -295,7 +298,7 @@ class Kernel:
                 steps[axis] += stride
         found = Access(view.base, view.offset, tuple(steps))
         made = self.members.get(id(view.base))
-        if made is not None and (made.role in ("end", "after") or made.place[1:] != found[1:]):
+        if made is not None and (made.role in ("end", "after", "blocks") or made.place[1:] != found[1:]):
             return None  # it is not there yet when the loop is at this point
         return found
 
@@ -383,6 +386,8 @@ class Kernel:
         """A gather (at each point of its result) or a scatter (at each point of its values)."""
         if n.op is not None and n.op.name == "place":
             return self.placing(n)
+        if n.op is not None and n.op.name == "assemble":
+            return self.assembling(n)
         how = addressing(n)
         if how is None or not simple(n) or not all(simple(x) for x in n.inputs):
             return None
@@ -432,15 +437,33 @@ class Kernel:
         source = None if runs is None else self.access(x, runs)
         if runs is None or source is None:
             return None
-        zeros = np.empty(n.shape, n.dtype)
-        block = selected(zeros, n.attrs["key"].items)
-        start = block.__array_interface__["data"][0] - zeros.__array_interface__["data"][0]
+        search = Search(self.block(n, n.attrs["key"], runs), ())
+        return Member(n, "end", Access(n, 0, (0,) * len(self.axes)), (source,), search)
+
+    def assembling(self, n: Tensor) -> Member | None:
+        """Blocks of one shape, each put where it belongs."""
+        x = n.inputs[0]
+        if not simple(n) or not all(map(simple, n.inputs)) or not x.size:
+            return None
+        if not self.members:
+            self.axes = tuple(s for s in x.shape if s != 1)
+        runs = self.along(x, x.shape, "each")
+        operands = None if runs is None else self.operands(n, runs)
+        if runs is None or operands is None:
+            return None
+        places = tuple([self.block(n, key, runs) for key in n.attrs["keys"]])
+        return Member(n, "blocks", Access(n, 0, (0,) * len(self.axes)), operands, None, places)
+
+    def block(self, n: Tensor, key: Any, runs: Sequence[int | None]) -> Access:
+        """Where a block of a result is stored, at the points of the domain."""
+        whole = np.empty(n.shape, n.dtype)
+        part = selected(whole, key.items)
+        start = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
         steps = [0] * len(self.axes)
-        for stride, axis in zip(block.strides, runs, strict=True):
+        for stride, axis in zip(part.strides, runs, strict=True):
             if axis is not None:
                 steps[axis] += stride // n.dtype.itemsize
-        search = Search(Access(n, start // n.dtype.itemsize, tuple(steps)), ())
-        return Member(n, "end", Access(n, 0, (0,) * len(self.axes)), (source,), search)
+        return Access(n, start // n.dtype.itemsize, tuple(steps))
 
     @property
     def size(self) -> int:

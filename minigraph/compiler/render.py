@@ -80,6 +80,7 @@ class KernelText:
         accesses = [a for m in self.members for a in m.operands]
         accesses += [m.place for m in self.members if id(m.node) in self.outputs and not self.scatters(m)]
         accesses += [m.search.start for m in self.members if m.search is not None]
+        accesses += [block for m in self.members for block in m.blocks]
         reduced = kernel.reduced or frozenset()
         axes = range(len(kernel.axes))
         self.outer = merged([a for a in axes if a not in reduced], kernel.axes, accesses)
@@ -97,6 +98,8 @@ class KernelText:
         """The outermost loop, if the work is worth several threads and can be done in parts."""
         if any(m.role == "after" or (m.role == "end" and m.search is not None) for m in self.members):
             return None
+        if any(self.sparse(m) for m in self.members):
+            return None  # nobody may write before all is zero
         points = math.prod(self.kernel.axes)
         arithmetic = sum(0.7 if costly(m.node) else 0.1 for m in self.members if m.role in ("each", "end"))
         traffic = sum(b.base.dtype.itemsize for b in {id(a.base): a for m in self.members for a in m.operands
@@ -106,6 +109,11 @@ class KernelText:
         if not loops or loops[0].size < 16 or points * max(arithmetic, 0.08 * traffic) < WORTH:
             return None
         return loops[0]
+
+    @staticmethod
+    def sparse(m: Member) -> bool:
+        """Whether the blocks of a result leave something that has to be zero."""
+        return m.role == "blocks" and sum(x.size for x in m.node.inputs) < m.node.size
 
     # ---------------------------------------------------------------------------------------------------- small parts
     def put(self, line: str) -> None:
@@ -223,7 +231,8 @@ class KernelText:
             level = max(levels, default=0)
             reduction = m.role == "row" and not m.node.op.elementwise
             self.level[id(m.node)] = level + 1 if reduction else level
-        return 1 + max([self.level[id(m.node)] for m in self.members if m.role in ("each", "end")], default=0)
+        shown = ("each", "end", "blocks")
+        return 1 + max([self.level[id(m.node)] for m in self.members if m.role in shown], default=0)
 
     def keep_between_phases(self) -> list[str]:
         """Decide which values of a row are kept for later phases; declarations of their arrays."""
@@ -280,6 +289,10 @@ class KernelText:
         ends = [m for m in self.members if m.role == "end"]
         for m in ends:
             self.start_end(m)
+        for m in self.members:
+            if self.sparse(m):
+                out = self.outputs[id(m.node)]
+                self.put(f"for (long z = 0; z < {m.node.size}; z++) {out}[z] = 0;")
         for loop in self.outer:
             self.open(loop)
         for line in declared:
@@ -333,7 +346,8 @@ class KernelText:
         ends = [m for m in self.members if m.role == "end" and self.level[id(m.node)] == phase]
         stores = [m for m in self.members if m.role == "each" and self.level[id(m.node)] == phase
                   and (id(m.node) in self.outputs or id(m.node) in self.stashed)]  # fmt: skip
-        if not (reductions or ends or stores):
+        assembled = [m for m in self.members if m.role == "blocks" and self.level[id(m.node)] == phase]
+        if not (reductions or ends or stores or assembled):
             return
         loops = [*self.outer, *self.inner]
         blocked = self.blocked(reductions + [m for m in ends if self.whole(m)]) and not any(map(self.scatters, ends))
@@ -369,6 +383,8 @@ class KernelText:
             else:
                 self.open(last, clauses or " ")
         found = [self.value(m, loops) for m in stores]
+        blocks = [(m, block, self.variable(a, loops)) for m in assembled
+                  for block, a in zip(m.blocks, m.operands, strict=True)]  # fmt: skip
         added = [m for m in ends if self.scatters(m)]
         ends = [m for m in ends if not self.scatters(m)]
         sums = [(m, self.variable(m.operands[0], loops), self.find(m, self.indices(m, loops), loops)) for m in added]
@@ -378,6 +394,8 @@ class KernelText:
                 self.put(f"{self.outputs[id(m.node)]}[{self.index(m.place, loops)}] = {value};")
             else:
                 self.put(f"{self.stashed[id(m.node)]} = {value};")
+        for m, block, value in blocks:
+            self.put(f"{self.outputs[id(m.node)]}[{self.index(block, loops)}] = {value};")
         for m, value, place in sums:
             self.put(f"{self.outputs[id(m.node)]}[{place}] += {value};")
         for m, value in zip([*reductions, *ends], folded, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Graph, substitute
-from ...op import Op
+from ...op import Op, Spec
 from ...tensor import Tensor, scalar
 from ..loops import is_item
 from .algebra import made
@@ -33,6 +33,21 @@ COPY = Op("copy", run=lambda xp, x: xp.array(x, copy=True), infer=lambda x: x, e
 IN_RANGE = Op(  # labels and indices that native code has to check, because a wrong one would read foreign memory
     "in_range", run=_check_run, infer=_check_infer, expression="in_range(x, low, high)", elementwise=True
 )
+
+
+def _assemble_run(xp: Any, *blocks: Any, shape: Sequence[int], keys: Sequence[Any]) -> Any:
+    y = xp.zeros(shape, blocks[0].dtype)
+    for block, key in zip(blocks, keys, strict=True):
+        y[key.items] = block
+    return y
+
+
+def _assemble_infer(*blocks: Spec, shape: Sequence[int], keys: Sequence[Any]) -> Spec:
+    return Spec(shape, blocks[0].dtype, blocks[0].device)
+
+
+# several blocks, each put where its key says, and zeros elsewhere: see `layout`
+ASSEMBLE = Op("assemble", run=_assemble_run, infer=_assemble_infer)
 
 
 class Maker:
