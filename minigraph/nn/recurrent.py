@@ -265,6 +265,8 @@ class _Layers(_Recurrent):
     ) -> tuple[Tensor, State]:
         """One layer in one direction."""
         w_ih, w_hh, b_ih, b_hh = self.weights(suffix)
+        if b_ih is not None and self.kind != "GRU":  # whose reset gate comes between the two
+            b_ih, b_hh = b_ih + b_hh, None
         taken = F.linear(x, w_ih, b_ih)  # for all steps at once
 
         def step(state: State, element: Any) -> tuple[State, Tensor]:
