@@ -20,11 +20,12 @@ No rule of this kind is always best, so several are played, and the cheapest res
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 NEVER = 1 << 60
-LONGEST = 20  # times as long as without a limit: then a program is given up
+LONGEST = 10  # times the time of the program for what is made again: then it is given up
 PATIENCE = (0.0, 0.5, 1.0, 2.0)  # the exponents that are tried
 
 
@@ -92,60 +93,56 @@ class Player:
         self.time = 0.0
         self.holding: tuple[int, ...] = ()
         self.moves: list[tuple[bool, int]] = []
-        self.pinned: dict[int, int] = {}  # value -> how many unfinished tasks need it to stay
+        self.pinned: Counter[int] = Counter()  # value -> how many tasks that have been begun will read it
+        self.longest = LONGEST * sum(task.time for task in problem.tasks)
 
     def play(self) -> Played | None:
-        """The program played through; None if it becomes too long."""
-        longest = LONGEST * sum(task.time for task in self.problem.tasks)
+        """The program played through; None if it does not fit, or becomes too long."""
         for i, task in enumerate(self.problem.tasks):
-            if self.time > longest:
-                return None
             self.now = i - 1  # what this task needs is needed
-            self.provide(task.reads)
+            if not self.provide(task.reads):
+                return None
             self.now = i
             self.perform(task, (True, i))
+            if self.peak > self.room:
+                return None
         return Played(tuple(self.moves), self.patience, self.time, self.peak, self.holding)
 
-    def provide(self, values: Sequence[int]) -> None:
-        """See to it that all of these values are there, and stay until they have been read."""
+    def provide(self, values: Sequence[int]) -> bool:
+        """See to it that all of these values are there, and stay until they have been read. False if that does not
+        fit, or takes too long: where there is hardly any room, values may push each other out for ever."""
         open_: list[tuple[Task | None, int, Sequence[int]]] = [(None, -1, values)]
-        for v in values:
-            self.pin(v)
-        while open_:
+        self.pinned.update(values)
+        while open_ and self.time <= self.longest and self.peak <= self.room:
             task, value, reads = open_[-1]
             missing = next((x for x in reads if x not in self.there), None)
             if missing is not None:
                 recipe = self.problem.again[missing]
                 assert recipe is not None, "a value that cannot be made again was dropped"
-                for x in recipe.reads:
-                    self.pin(x)
+                self.pinned.update(recipe.reads)
                 open_.append((recipe, missing, recipe.reads))
                 continue
             open_.pop()
             if task is not None:
                 self.perform(task, (False, value))
                 self.time += task.time
-
-    def pin(self, v: int) -> None:
-        self.pinned[v] = self.pinned.get(v, 0) + 1
+        return not open_
 
     def perform(self, task: Task, move: tuple[bool, int]) -> None:
         """Do a task whose values are there, and let go of what nobody needs any more."""
-        for v in task.reads:
-            self.pinned[v] -= 1
-        gone = [v for v in task.reads if not self.pinned[v] and self.next_need(v) == NEVER]
+        gone = [v for v in task.reads if self.pinned[v] == 1 and self.next_need(v) == NEVER]
         makes = task.makes
         size = sum(self.problem.sizes[v] for v in makes)
         over = next((v for v in task.over if v in gone and self.problem.sizes[v] == size), None)
-        for v in task.reads:
-            self.pinned[v] += 1
         needed = task.scratch + (size if over is None else 0)
-        while self.used + needed > self.room and self.drop_one():
+        while self.used + needed > self.room and (self.drop_one(self.pinned) or self.drop_one(task.reads)):
             pass
         if self.used + needed > self.peak:
             self.peak, self.holding = self.used + needed, (*self.there, *makes)
         for v in task.reads:
             self.pinned[v] -= 1
+            if not self.pinned[v]:
+                del self.pinned[v]
         for v in gone:
             self.remove(v)
         for v in makes:
@@ -153,7 +150,7 @@ class Player:
             self.used += self.problem.sizes[v]
         self.moves.append(move)
         for v in makes:
-            if not self.pinned.get(v) and self.next_need(v) == NEVER:
+            if v not in self.pinned and self.next_need(v) == NEVER:
                 self.remove(v)
 
     def remove(self, v: int) -> None:
@@ -162,16 +159,11 @@ class Player:
             self.used -= self.problem.sizes[v]
 
     # ------------------------------------------------------------------------------------------------ what to drop
-    def drop_one(self) -> bool:
-        """Drop the value whose loss hurts least. False if nothing can be dropped."""
+    def drop_one(self, needed: Container[int]) -> bool:
+        """Drop the value whose loss hurts least, and that is not among those needed. False if there is none."""
         best, least = -1, float("inf")
         for v in self.there:
-            if (
-                self.pinned.get(v)
-                or v in self.problem.kept
-                or self.problem.again[v] is None
-                or not self.problem.sizes[v]
-            ):
+            if v not in self.droppable or v in needed:
                 continue
             time = self.time_again(v)
             hurt = time / (self.problem.sizes[v] * float(self.next_need(v) - self.now) ** self.patience)
@@ -216,4 +208,4 @@ def fit(problem: Problem, room: int) -> Played | None:
     """Play a program in several ways: the one that makes the least again among those that stay within `room` bytes;
     None if there is none."""
     found = [Player(problem, room, patience).play() for patience in PATIENCE]
-    return min((p for p in found if p is not None and p.peak <= room), key=lambda p: p.time, default=None)
+    return min((p for p in found if p is not None), key=lambda p: p.time, default=None)

@@ -34,11 +34,11 @@ from .memory import MemoryPlan, peaks
 from .nested import NESTED
 from .passes import optimize
 from .passes.fuse import FUSED, MOST, Fusion, Unit, summary
-from .profile import graphs_in
+from .profile import flops_of, graphs_in
 from .program import NativeProgram, key_of
 from .program import Step as ProgramStep
 from .report import columns, page, quantity, table
-from .schedule import nbytes
+from .schedule import nbytes, recomputed
 from .statements import WRITERS
 from .threads import WORTH
 
@@ -199,7 +199,7 @@ def why_no_c(n: Tensor, program: NativeProgram) -> str:
             return f"there is no C for {x.dtype}"
     if n.op.name in NESTED:
         return why_no_body(n, program)
-    if n.op.name in WRITERS and not program.products:
+    if n.op.name == "matmul" and not program.products:
         return "NumPy's BLAS cannot be called from C"
     if n.op.name in WRITERS:
         return "C for it is there for other types and layouts only"
@@ -385,7 +385,8 @@ def boundaries_of(program: Any) -> Part:
 # ----------------------------------------------------------------------------------------------- memory and variables
 
 
-def memory_of(plan: MemoryPlan) -> Part:
+def memory_of(program: Any) -> Part:
+    plan: MemoryPlan = program.memory
     inside = [b for b in plan.buffers if b.offset is not None]
     last = max([b.end for b in plan.buffers], default=0)
     least = peaks(inside, 0, last)[0]
@@ -396,6 +397,11 @@ def memory_of(plan: MemoryPlan) -> Part:
         ("peak", plan.peak, "the arena, and what lies outside of it: outputs, and what variables become"),
         ("arena", plan.arena, said if inside else "nothing lies in it"),
     ]
+    if program.budget is not None:
+        twice = [n for n in program.graph.nodes if recomputed(n) and not n.op.view]
+        work = quantity(sum(map(flops_of, twice)), "FLOP")
+        said = f"what the peak may be; for it, {len(twice)} operations are done again: {work}"
+        rows.append(("budget", program.budget, said))
     return Part("memory", ("", "bytes", ""), tuple((what, quantity(n, "B", 1024), why) for what, n, why in rows))
 
 
@@ -446,7 +452,7 @@ def threads_of(program: NativeProgram) -> Part:
         else:
             done = any("#pragma omp parallel" in text for text in (s.detail.text, *s.detail.functions.values()))
             few = f"estimated at less than {WORTH // 1000} µs, or few rows"
-            why = "its rows, images or products are divided" if done else few
+            why = "its rows, images, products or numbers are divided" if done else few
         (shared if done else alone).append((name, why))
     rows = [(str(program.threads), str(k), name, why) for (name, why), k in Counter(shared).items()]
     reasons: dict[str, list[str]] = {}
@@ -521,7 +527,7 @@ def numpy_parts(program: Any, wanted: str | None) -> list[Part]:
     found = [
         Part("not in C", (), (), why),
         Part("operations", ("number", "how"), rows, "each is one line of Python that calls NumPy; nothing is fused"),
-        memory_of(plan),
+        memory_of(program),
     ]
     if assigned:
         found.append(Part("outputs and variables", (), (), f"assigned when everything has been computed: {assigned}"))
@@ -547,5 +553,5 @@ def explain(program: Any, wanted: str | None = None, reasons: Sequence[str] = ()
             f"{kinds['callback']} called back{times}")  # fmt: skip
     return Explanation(head, [
         passes_of(program), kernels_of(native), statements_of(native), callbacks_of(native), boundaries_of(program),
-        memory_of(native.memory), variables_of(native), threads_of(native), build_of(program.native),
+        memory_of(program), variables_of(native), threads_of(native), build_of(program.native),
     ])  # fmt: skip
