@@ -1,4 +1,4 @@
-"""exp, log, tanh and their kin as C that compilers turn into vector instructions.
+"""exp, log, sin, tanh and their kin as C that compilers turn into vector instructions.
 
 The functions of the C library are scalar, and a loop that calls them is ten times slower than one that does not. These
 are polynomials without branches, so a loop over them becomes vector code by itself. Each states its largest error in
@@ -106,8 +106,8 @@ TANH = f"""static inline float mg_tanh_f32(float x) {{
                     -0.005717036779969931)};
   float small = __builtin_fmaf(x * s, p, x);
   float e = mg_exp_f32(a > 10.0f ? 20.0f : a + a);
-  float large = __builtin_copysignf(1.0f - 2.0f / (e + 1.0f), x);
-  float y = a < 0.625f ? small : large;
+  float large = 1.0f - 2.0f / (e + 1.0f);
+  float y = __builtin_copysignf(a < 0.625f ? small : large, x);
   return x != x ? x : y;
 }}"""  # fmt: skip
 ERF = f"""static inline float mg_erf_f32(float x) {{
@@ -143,6 +143,57 @@ ERF = f"""static inline float mg_erf_f32(float x) {{
   large = a > 4.0f ? 1.0f : large;
   return a < 1.0f ? small : x != x ? x : __builtin_copysignf(large, x);
 }}"""
+# x = n pi/2 + r, in double. Subtracting n times the first part of pi/2 is exact (`fma` rounds once, and the difference
+# fits), and with the second part there are 107 bits of pi/2. Floats from 2**50 on are M 2**k with k one of 27, 53 and
+# 79 and M a whole number below 2**50: 2**k is replaced by what it leaves modulo 2 pi, again in two parts, and `low` is
+# what rounding the product with the first one loses. So r is right to 2**-56 or so, at any size of x, and no float is
+# nearer to a multiple of pi/2 than 2**-30. Adding 1.5 * 2**52 rounds to whole numbers, and leaves n in the last bits.
+_QUARTER = (1.5707963267948966, 6.123233995736766e-17)
+_LEFT = {  # k: 2**k modulo 2 pi
+    27: (-0.868565626261989, -9.019323986564577e-18),
+    53: (-2.1276428765770463, -1.3415010681967913e-16),
+    79: (-0.5159693243550164, 1.6137747064895307e-17),
+}
+_scales = "".join(
+    f"""
+  left = size < {2.0 ** (k + 23)!r} ? left : {high * 2.0**-k!r};
+  more = size < {2.0 ** (k + 23)!r} ? more : {low * 2.0**-k!r};"""
+    for k, (high, low) in _LEFT.items()
+)
+TURN = f"""static inline double mg_turn_f32(float x, int32_t *quarters) {{
+  union {{ double f; int64_t i; }} u;
+  double d = x, size = __builtin_fabs(d), left = 1.0, more = 0.0;{_scales}
+  double high = d * left, low = __builtin_fma(d, more, __builtin_fma(d, left, -high));
+  u.f = high * 0.6366197723675814 + 6755399441055744.0;
+  *quarters = (int32_t)u.i;
+  double n = u.f - 6755399441055744.0;
+  return __builtin_fma(n, {-_QUARTER[1]!r}, __builtin_fma(n, {-_QUARTER[0]!r}, high)) + low;
+}}"""
+# sine and cosine of r, between -1 and 1; in every second quarter they change places
+_sine = f"""float r = (float)mg_turn_f32(x, &q), s = r * r;
+  float sine = __builtin_fmaf(r * s, {horner("s", -0.1666666716337204, 0.008333316072821617, -0.00019836115825455636,
+                                             2.694810063985642e-06)}, r);
+  float cosine = __builtin_fmaf(s * s, {horner("s", 0.041666582226753235, -0.0013884913641959429,
+                                               2.421546923869755e-05)}, __builtin_fmaf(s, -0.5f, 1.0f));"""  # fmt: skip
+SIN = f"""static inline float mg_sin_f32(float x) {{
+  int32_t q;
+  {_sine}
+  float y = q & 1 ? cosine : sine;
+  y = q & 2 ? -y : y;
+  return x == 0.0f ? x : y;
+}}"""
+COS = f"""static inline float mg_cos_f32(float x) {{
+  int32_t q;
+  {_sine}
+  float y = q & 1 ? sine : cosine;
+  return (q + 1) & 2 ? -y : y;
+}}"""
+TAN = f"""static inline float mg_tan_f32(float x) {{
+  int32_t q;
+  {_sine}
+  float y = q & 1 ? -cosine / sine : sine / cosine;
+  return x == 0.0f ? x : y;
+}}"""
 _exp = {"mg_scale_f32": SCALE, "mg_exp_f32": EXP}
 
 FUNCTIONS: dict[str, dict[str, Function]] = {
@@ -151,5 +202,8 @@ FUNCTIONS: dict[str, dict[str, Function]] = {
     "log": {"float32": Function("mg_log_f32", {"mg_log_f32": LOG}, 1.0)},
     "log1p": {"float32": Function("mg_log1p_f32", {"mg_log_f32": LOG, "mg_log1p_f32": LOG1P}, 2.0)},
     "tanh": {"float32": Function("mg_tanh_f32", {**_exp, "mg_tanh_f32": TANH}, 2.0)},
-    "erf": {"float32": Function("mg_erf_f32", {**_exp, "mg_erf_f32": ERF}, 2.0)},
+    "sin": {"float32": Function("mg_sin_f32", {"mg_turn_f32": TURN, "mg_sin_f32": SIN}, 2.0)},
+    "cos": {"float32": Function("mg_cos_f32", {"mg_turn_f32": TURN, "mg_cos_f32": COS}, 2.0)},
+    "tan": {"float32": Function("mg_tan_f32", {"mg_turn_f32": TURN, "mg_tan_f32": TAN}, 4.0)},
+    "erf": {"float32": Function("mg_erf_f32", {**_exp, "mg_erf_f32": ERF}, 2.5)},
 }
