@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 NEVER = 1 << 60
 LONGEST = 10  # times the time of the program for what is made again: then it is given up
+FAR = 200  # of so many values that another is made of, the time is known well enough
 PATIENCE = (0.0, 0.5, 1.0, 2.0)  # the exponents that are tried
 
 
@@ -81,18 +82,22 @@ class Player:
         for i, task in enumerate(problem.tasks):
             for v in task.reads:
                 self.uses[v].append(i)
-        for v, recipe in enumerate(problem.again):
-            for x in () if recipe is None else recipe.reads:
+        self.reads = [() if recipe is None else recipe.reads for recipe in problem.again]
+        for v, reads in enumerate(self.reads):
+            for x in reads:
                 self.made_of_it[x].append(v)
         fixed = problem.kept
         self.droppable = {v for v, size in enumerate(problem.sizes) if size and problem.again[v] and v not in fixed}
         self.there: dict[int, None] = {}  # the values that are in memory
         self.made = [False] * len(problem.sizes)
+        self.wanted = [False] * len(problem.sizes)  # dropped, or what such a value is made of
         self.now = -1
         self.used = self.peak = 0
         self.time = 0.0
         self.holding: tuple[int, ...] = ()
         self.moves: list[tuple[bool, int]] = []
+        self.needs: dict[int, int] = {}  # what `next_need` and `time_again` found, as long as it holds
+        self.times: dict[int, float] = {}
         self.pinned: Counter[int] = Counter()  # value -> how many tasks that have been begun will read it
         self.longest = LONGEST * sum(task.time for task in problem.tasks)
 
@@ -148,6 +153,7 @@ class Player:
         for v in makes:
             self.there[v], self.made[v] = None, True
             self.used += self.problem.sizes[v]
+            self.forget(v)
         self.moves.append(move)
         for v in makes:
             if v not in self.pinned and self.next_need(v) == NEVER:
@@ -157,6 +163,29 @@ class Player:
         if v in self.there:
             del self.there[v]
             self.used -= self.problem.sizes[v]
+            self.forget(v)
+
+    def forget(self, v: int) -> None:
+        """What has been found out about values around `v`, which came or went, no longer holds."""
+        self.needs.pop(v, None)
+        self.times.pop(v, None)
+        for x in self.around(v, self.made_of_it, FAR):
+            self.times.pop(x, None)
+        if self.wanted[v]:
+            for x in self.around(v, self.reads, NEVER):
+                self.needs.pop(x, None)
+                self.wanted[x] = True
+
+    def around(self, v: int, neighbours: Sequence[Sequence[int]], most: int) -> set[int]:
+        """The values that are made of `v`, or of which it is made, without others that are there in between."""
+        seen, todo = {v}, [v]
+        while todo and len(seen) < most:
+            for x in neighbours[todo.pop()]:
+                if x not in seen and self.made[x]:
+                    seen.add(x)
+                    if x not in self.there:
+                        todo.append(x)
+        return seen
 
     # ------------------------------------------------------------------------------------------------ what to drop
     def drop_one(self, needed: Container[int]) -> bool:
@@ -170,6 +199,7 @@ class Player:
             if hurt < least:
                 best, least = v, hurt
         if best >= 0:
+            self.wanted[best] = True
             self.remove(best)
         return best >= 0
 
@@ -177,6 +207,8 @@ class Player:
         """The next task that needs a value, or that needs what has been dropped and is made of it."""
         if v in self.problem.kept:
             return len(self.problem.tasks)
+        if self.needs.get(v, -1) > self.now:
+            return self.needs[v]
         best, seen, todo = NEVER, {v}, [v]
         while todo:
             x = todo.pop()
@@ -184,23 +216,25 @@ class Player:
             if at < len(self.uses[x]):
                 best = min(best, self.uses[x][at])
             for y in self.made_of_it[x]:
-                if y not in seen and self.made[y] and y not in self.there:
+                if y not in seen and self.wanted[y] and y not in self.there:
                     seen.add(y)
                     todo.append(y)
+        self.needs[v] = best
         return best
 
     def time_again(self, v: int) -> float:
         """The time to make a value again, with all that is not there and that it is made of."""
+        if v in self.times:
+            return self.times[v]
         total, seen, todo = 0.0, {v}, [v]
-        while todo:
+        while todo and len(seen) < FAR:
             recipe = self.problem.again[todo.pop()]
-            if recipe is None:
-                return float("inf")
-            total += recipe.time
-            for x in recipe.reads:
+            total += float("inf") if recipe is None else recipe.time
+            for x in () if recipe is None else recipe.reads:
                 if x not in seen and x not in self.there:
                     seen.add(x)
                     todo.append(x)
+        self.times[v] = total
         return total
 
 
