@@ -145,7 +145,7 @@ class NativeProgram:
     Attributes:
         source: the C text. symbol: the function's name.
         arguments: nodes whose arrays are given, in order; constants: nodes whose arrays are part of the graph.
-        roots: the results. in_place: for each, whether an assigned variable's array is written directly.
+        roots: the results, outputs first, then what is assigned.
         arena: bytes; memory: the `MemoryPlan`. callbacks: the nodes that run by their own code.
         bodies: the programs of nested graphs, by the id of the graph; None where a part has no C.
     """

@@ -46,7 +46,10 @@ class Step(NamedTuple):
 
 
 def default_passes(backend: str = "numpy") -> list[Pass]:
-    """The passes of `mg.compile` for a backend, "numpy" or "c", in order; none of the rules changes a value.
+    """The passes of `mg.compile` for a backend, "numpy" or "c", in order.
+
+    Those for NumPy change no bit. Of those for C, `hoist`, `expand` and `layout` may add up in another order, so that
+    the last digits differ.
 
     For C, composite operations are taken apart and everything that can share a loop is put together.
 
