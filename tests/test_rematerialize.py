@@ -197,6 +197,7 @@ def test_values_are_bit_identical_and_the_peak_is_within_the_budget(backend):
         changes = tight.passes[-1].changes
         assert tight.passes[-1].name == "rematerialize"
         assert bool(changes) == (share < 1)
+        assert sum(map(recomputed, tight.optimized.nodes)) == len(changes)
         assert all("again" in str(c.after[0].scope) and "made again" in c.rule for c in changes)
         peaks.append(tight.memory.peak)
         assert tight.explain()["memory"].rows[-1][0] == "budget"

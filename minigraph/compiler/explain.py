@@ -389,7 +389,8 @@ def memory_of(program: Any) -> Part:
     plan: MemoryPlan = program.memory
     inside = [b for b in plan.buffers if b.offset is not None]
     last = max([b.end for b in plan.buffers], default=0)
-    least = peaks(inside, 0, last)[0]
+    own = [b if b.in_place_of is None else b._replace(start=b.start + 1) for b in inside]  # see `plan_memory`
+    least = peaks([b for b in own if b.start <= b.end], 0, last)[0]
     said = f"{len(inside)} results share it, of which {quantity(least, 'B', 1024)} are alive at one time"
     rows = [
         ("results", plan.without_reuse, f"all {len(plan.buffers)} of them, if each had a place of its own"),
@@ -398,7 +399,7 @@ def memory_of(program: Any) -> Part:
         ("arena", plan.arena, said if inside else "nothing lies in it"),
     ]
     if program.budget is not None:
-        twice = [n for n in program.graph.nodes if recomputed(n) and not n.op.view]
+        twice = [n for n in program.graph.nodes if recomputed(n)]
         work = quantity(sum(map(flops_of, twice)), "FLOP")
         said = f"what the peak may be; for it, {len(twice)} operations are done again: {work}"
         rows.append(("budget", program.budget, said))

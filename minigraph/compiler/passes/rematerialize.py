@@ -35,7 +35,7 @@ from ..profile import flops_of, graphs_in, traffic
 from ..program import NativeProgram, key_of
 from ..report import quantity
 from ..run import writes_into
-from ..schedule import again, nbytes, recomputed, schedule
+from ..schedule import again, nbytes, schedule
 from ..threads import threads
 from . import Pass, default_passes
 from .change import Change
@@ -213,8 +213,6 @@ class Writer:
         key = (id(x), *map(id, inputs))
         if key not in self.rebuilt:
             made = x if all(map(is_, inputs, x.inputs)) else copy_node(x, inputs)
-            if made is not x and any(map(recomputed, inputs)):
-                made.scope = again(x.scope)
             self.rebuilt[key] = self.order[id(made)] = made
         return self.rebuilt[key]
 
