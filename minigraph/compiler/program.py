@@ -124,6 +124,17 @@ def made_contiguous(graph: Graph) -> Graph:
             copies[id(t)] = made("copy", t, like=t)
         return copies[id(t)]
 
+    changing = {id(n): cell for cell, n in graph.reads.items() if cell in graph.assigns}
+
+    def own(t: Tensor, cell: Any = None) -> Tensor:
+        """A copy of the old value of a variable that is assigned: it is over when the new one has been written."""
+        view = views[t]
+        if view is None or changing.get(id(view.base), cell) is cell:
+            return t
+        if id(t) not in copies:
+            copies[id(t)] = made("copy", t, like=t)
+        return copies[id(t)]
+
     def visit_nested(n: Tensor) -> Tensor:
         """Loops and branches get all their inputs whole."""
         n = visit(n)
@@ -134,8 +145,8 @@ def made_contiguous(graph: Graph) -> Graph:
 
     copies: dict[int, Tensor] = {}
     g = substitute(graph, visit_nested)
-    outputs = [whole(t) for t in g.outputs]
-    assigns = {cell: None if t is None else whole(t) for cell, t in g.assigns.items()}
+    outputs = [whole(own(t)) for t in g.outputs]
+    assigns = {cell: None if t is None else whole(own(t, cell)) for cell, t in g.assigns.items()}
     return Graph([*g.nodes, *copies.values()], g.inputs, outputs, reads=g.reads, assigns=assigns, name=g.name)
 
 
