@@ -105,7 +105,7 @@ class Views:
                     else:
                         array = t.op.numpy(under[1], **(t.attrs or {}))
                     first = array[0] if isinstance(array, tuple | list) else array
-                    if not first.size or np.may_share_memory(first, under[1]):
+                    if not first.size or np.may_share_memory(first, self.looks[id(under[0])][1]):
                         found = (under[0], array)
                 except (ValueError, AttributeError):
                     found = None
@@ -443,7 +443,7 @@ class Kernel:
     def assembling(self, n: Tensor) -> Member | None:
         """Blocks of one shape, each put where it belongs."""
         x = n.inputs[0]
-        if not simple(n) or not all(map(simple, n.inputs)) or not x.size:
+        if not simple(n) or not all(map(simple, n.inputs)) or not x.size or any(b.shape != x.shape for b in n.inputs):
             return None
         if not self.members:
             self.axes = tuple(s for s in x.shape if s != 1)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..graph import Graph, copy_node, substitute
 from ..op import spec_of
 from ..tensor import Tensor
-from . import convolution, randomness  # noqa: F401  their writers enter themselves into the table
+from . import convolution, moving, randomness  # noqa: F401  their writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
 from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place

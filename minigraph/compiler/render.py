@@ -292,7 +292,8 @@ class KernelText:
         for m in self.members:
             if self.sparse(m):
                 out = self.outputs[id(m.node)]
-                self.put(f"for (long z = 0; z < {m.node.size}; z++) {out}[z] = 0;")
+                fill = literal((m.node.attrs or {}).get("fill", 0), m.node.dtype)
+                self.put(f"for (long z = 0; z < {m.node.size}; z++) {out}[z] = {fill};")
         for loop in self.outer:
             self.open(loop)
         for line in declared:

@@ -1103,7 +1103,9 @@ def pad(x: Any, pad_width: Any, *, constant_values: float = 0) -> Tensor:
     """
     x = lift(x)
     widths = _pad_widths(x.ndim, pad_width)
-    if not np.can_cast(type(constant_values), x.dtype, "same_kind"):
+    kind = np.min_scalar_type(constant_values) if type(constant_values) is int else type(constant_values)
+    zero = type(constant_values) is int and constant_values == 0  # of any type
+    if not zero and not np.can_cast(kind, x.dtype, "same_kind"):
         raise DTypeError(
             "pad: constant_values must fit the dtype of x",
             expected=str(x.dtype),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ...errors import ArgumentError
 from ...graph import Graph
+from . import rearrange  # its rules enter themselves into the table of `expand`
 from .algebra import simplify
 from .change import Change
 from .common import eliminate_common_subexpressions

@@ -35,18 +35,18 @@ IN_RANGE = Op(  # labels and indices that native code has to check, because a wr
 )
 
 
-def _assemble_run(xp: Any, *blocks: Any, shape: Sequence[int], keys: Sequence[Any]) -> Any:
-    y = xp.zeros(shape, blocks[0].dtype)
+def _assemble_run(xp: Any, *blocks: Any, shape: Sequence[int], keys: Sequence[Any], fill: float = 0) -> Any:
+    y = xp.full(shape, fill, dtype=blocks[0].dtype)
     for block, key in zip(blocks, keys, strict=True):
         y[key.items] = block
     return y
 
 
-def _assemble_infer(*blocks: Spec, shape: Sequence[int], keys: Sequence[Any]) -> Spec:
+def _assemble_infer(*blocks: Spec, shape: Sequence[int], keys: Sequence[Any], fill: float = 0) -> Spec:
     return Spec(shape, blocks[0].dtype, blocks[0].device)
 
 
-# several blocks, each put where its key says, and zeros elsewhere: see `layout`
+# several blocks, each put where its key says, and a constant elsewhere: see `layout` and `rearrange`
 ASSEMBLE = Op("assemble", run=_assemble_run, infer=_assemble_infer)
 
 
@@ -128,6 +128,21 @@ def var(m: Maker, x: Tensor, axis: Any = None, correction: float = 0, keepdims: 
     return m.divide(m.sum(m.multiply(centred, centred), axis=axes, keepdims=keepdims), float(n - correction))
 
 
+@expands("std")
+def std(m: Maker, x: Tensor, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Tensor | None:
+    """std(x) -> sqrt(var(x))"""
+    squared = var(m, x, axis=axis, correction=correction, keepdims=keepdims)
+    return None if squared is None else m.sqrt(squared)
+
+
+@expands("logaddexp")
+def logaddexp(m: Maker, a: Tensor, b: Tensor) -> Tensor:
+    """logaddexp(a, b) -> where(a == b, a + log(2), maximum(a, b) + log1p(exp(-abs(a - b))))"""
+    a, b = (x if x.dtype == m.like.dtype else m.astype(x, dtype=m.like.dtype) for x in (a, b))
+    apart = m.add(m.maximum(a, b), m.log1p(m.exp(m.negative(m.abs(m.subtract(a, b))))))
+    return m.where(m.equal(a, b), m.add(a, math.log(2)), apart)
+
+
 @expands("softmax")
 def softmax(m: Maker, x: Tensor, axis: int = -1) -> Tensor:
     """softmax(x) -> exp(x - max) / sum(exp(x - max))"""
@@ -156,6 +171,11 @@ def logsumexp(m: Maker, x: Tensor, axis: Any = None, keepdims: bool = False) -> 
     return m.reshape(found, shape=tuple(s for a, s in enumerate(x.shape) if a not in axes))
 
 
+def class_numbers(labels: Tensor, classes: int) -> Tensor:
+    """0, 1, ... to compare labels with, in a type that holds them all."""
+    return Tensor(np.arange(classes, dtype=np.promote_types(labels.dtype, np.min_scalar_type(classes))))
+
+
 @expands("cross_entropy")
 def cross_entropy(m: Maker, logits: Tensor, labels: Tensor, reduction: str = "mean") -> tuple[Tensor, Tensor]:
     """cross_entropy(x, y) -> logsumexp(x) - x[y]"""
@@ -163,10 +183,31 @@ def cross_entropy(m: Maker, logits: Tensor, labels: Tensor, reduction: str = "me
     column = m.reshape(m.in_range(labels, low=0, high=classes), shape=(n, 1))
     top = m.max(logits, axis=(1,), keepdims=True)
     normaliser = m.add(m.log(m.sum(m.exp(m.subtract(logits, top)), axis=(1,), keepdims=True)), top)
-    chosen = m.equal(column, Tensor(np.arange(classes, dtype=labels.dtype)))
+    chosen = m.equal(column, class_numbers(labels, classes))
     picked = m.sum(m.where(chosen, logits, scalar(0.0, logits.dtype)), axis=(1,), keepdims=True)
     losses = m.reshape(m.subtract(normaliser, picked), shape=(n,))
     return total(m, losses, reduction), m.reshape(normaliser, shape=(n,))
+
+
+@expands("nll_loss")
+def nll_loss(m: Maker, log_probabilities: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """nll_loss(x, y) -> -x[y]"""
+    n, classes = log_probabilities.shape
+    column = m.reshape(m.in_range(labels, low=0, high=classes), shape=(n, 1))
+    chosen = m.equal(column, class_numbers(labels, classes))
+    picked = m.sum(m.where(chosen, log_probabilities, scalar(0.0, log_probabilities.dtype)), axis=(1,), keepdims=False)
+    return total(m, m.negative(picked), reduction)
+
+
+@expands("binary_cross_entropy")
+def binary_cross_entropy(m: Maker, p: Tensor, t: Tensor, reduction: str = "mean") -> Tensor:
+    """binary_cross_entropy(p, t) -> mean(t * -log(p) + (1 - t) * -log1p(-p)), each logarithm at least -100"""
+    facts = np.finfo(p.dtype)
+    p = m.in_range(p, low=0, high=float(np.nextafter(p.dtype.type(1), 2)))
+    yes = m.minimum(m.negative(m.log(m.maximum(p, facts.smallest_subnormal))), 100.0)
+    no = m.negative(m.log1p(m.negative(m.minimum(p, 1 - facts.epsneg))))
+    no = m.where(m.less(p, 1.0), no, scalar(100.0, p.dtype))
+    return total(m, m.add(m.multiply(t, yes), m.multiply(m.subtract(1.0, t), no)), reduction)
 
 
 @expands("mse_loss")

@@ -1,0 +1,187 @@
+"""Operations that move, pick and count elements, in C: each against dynamic mode, which computes them by NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigraph as mg
+from minigraph.compiler import moving
+from minigraph.compiler.toolchain import find_compiler
+from minigraph.errors import BoundsError
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+
+DTYPES = ["float32", "float64", "int64", "int8", "uint8", "bool"]
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
+shapes = st.lists(st.integers(0, 5) | st.just(9), max_size=4).map(tuple)
+full_shapes = st.lists(st.integers(1, 5) | st.just(9), min_size=1, max_size=3).map(tuple)
+matrices = st.tuples(shapes.map(lambda s: s[:2]), st.integers(0, 6), st.integers(0, 6)).map(lambda t: (*t[0], *t[1:]))
+seeds = st.integers(0, 2**32 - 1)
+slow = settings(max_examples=12, deadline=None)  # each is a run of the C compiler
+
+
+def values(shape, dtype, seed=0, *, special=True):
+    """Numbers with ties; of floats some are NaN, infinite or zeros of either sign."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-4, 5, shape)
+    if np.dtype(dtype).kind != "f":
+        return (x > 0) if dtype == "bool" else x.astype(dtype)
+    found = np.asarray(x / 2, dtype)
+    if special:
+        found = np.where(rng.random(shape) < 0.2, rng.choice(SPECIAL, shape), found).astype(dtype)
+    return found
+
+
+def same(f, *arrays, tolerance=0.0):
+    """Two calls in C equal dynamic mode in shape, dtype and values, and nothing in them calls back into Python."""
+    compiled = mg.compile(f, backend="c")
+    given = [mg.tensor(a) for a in arrays]
+    want, got = f(*given), (compiled(*given), compiled(*given))
+    assert [n.op.name for n in compiled.last.program.native.program.callbacks] == []
+    for found in got:
+        for a, b in zip(*[x if isinstance(x, tuple) else (x,) for x in (want, found)], strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def axis_of(data, shape, extra=0):
+    n = len(shape) + extra
+    return data.draw(st.integers(-n, n - 1), label="axis")
+
+
+# --------------------------------------------------------------------------------------------------- blocks and views
+
+
+@slow
+@given(data=st.data(), shape=full_shapes, dtypes=st.lists(st.sampled_from(DTYPES), min_size=1, max_size=4), seed=seeds)
+def test_concat(data, shape, dtypes, seed):
+    axis = axis_of(data, shape)
+    sizes = [data.draw(st.sampled_from([shape[axis], 0, 1, 4])) for _ in dtypes]
+    if {"float32", "float64"} <= set(dtypes):
+        dtypes = ["float32" for _ in dtypes]
+    parts = [
+        values((*shape[: axis % len(shape)], n, *shape[axis % len(shape) + 1 :]), t, seed + k)
+        for k, (n, t) in enumerate(zip(sizes, dtypes, strict=True))
+    ]
+    same(lambda *p: (mg.concat(p, axis=axis), mg.concat([x * 2 for x in p], axis=axis) * 3), *parts)
+
+
+@slow
+@given(data=st.data(), shape=shapes, dtype=st.sampled_from(DTYPES), count=st.integers(1, 4), seed=seeds)
+def test_stack_and_unstack(data, shape, dtype, count, seed):
+    axis = axis_of(data, shape, 1)
+    parts = [values(shape, dtype, seed + k) for k in range(count)]
+    same(lambda *parts: mg.stack(list(parts), axis=axis), *parts)
+    same(lambda x: mg.unstack(x, axis=axis), np.stack(parts, axis))
+
+
+@slow
+@given(data=st.data(), shape=full_shapes, dtype=st.sampled_from(DTYPES), seed=seeds)
+def test_split_roll_tile_repeat_pad(data, shape, dtype, seed):
+    x = values(shape, dtype, seed)
+    axis = axis_of(data, shape)
+    cut = data.draw(st.integers(0, shape[axis]))
+    shift = data.draw(st.integers(-12, 12))
+    times = tuple(data.draw(st.lists(st.integers(0, 3), max_size=4)))
+    widths = [(data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))) for _ in shape]
+    fill = {"f": -2.5, "b": True}.get(np.dtype(dtype).kind, 7)
+
+    def all_of_them(x):
+        return (
+            *mg.split(x, [cut], axis),
+            *[p * 2 for p in mg.split(x * 3, [cut], axis)],
+            mg.roll(x, shift, axis),
+            mg.roll(x, shift),
+            mg.roll(x, tuple(range(shift, shift + len(shape))), tuple(range(len(shape)))),
+            mg.tile(x, times),
+            mg.repeat(x, len(times), axis=axis),
+            mg.pad(x, widths),
+            mg.pad(mg.flip(x), widths, constant_values=fill),
+        )
+
+    same(all_of_them, x)
+
+
+@slow
+@given(shape=matrices, dtype=st.sampled_from(DTYPES), k=st.integers(-7, 7), seed=seeds)
+def test_triangles(shape, dtype, k, seed):
+    same(lambda x: (mg.tril(x, k=k), mg.triu(x, k=k)), values(shape, dtype, seed))
+
+
+@slow
+@given(shape=shapes, dtype=st.sampled_from(DTYPES), offset=st.integers(-4, 4), seed=seeds)
+def test_diagonals(shape, dtype, offset, seed):
+    x = values((*shape, 3), dtype, seed)
+    wide = (3 - offset, 5) if offset < 0 else (3, 5 + offset)
+    same(lambda x: (mg.diag_embed(x, offset=offset), mg.diag_embed(x, offset=offset, shape=wide)), x)
+
+
+def test_numbers_without_axes_are_moved_too():
+    x = np.float32(3)
+    same(lambda x: (mg.stack([x, x]), mg.tile(x, 3), mg.tile(x, ()), mg.pad(x, ())), x)
+    same(lambda x: mg.concat([mg.reshape(x, (1,)), mg.zeros((2,))]), x)
+
+
+def test_a_block_too_few_is_noticed(monkeypatch):
+    """Planted: the last block of a statement is not copied."""
+    copied = moving.copied
+    monkeypatch.setattr(moving, "copied", lambda lines, sizes, source, *rest: source == "in0" and copied(
+        lines, sizes, source, *rest))  # fmt: skip
+    with pytest.raises(AssertionError):
+        same(lambda a, b: mg.concat([a, b]), np.ones((2, 3), "f4"), np.full((1, 3), 7, "f4"))
+
+
+# -------------------------------------------------------------------------------------------------- labels and losses
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
+@pytest.mark.parametrize("classes", [3, 300])
+def test_labels_of_narrow_types(dtype, classes):
+    labels = np.array([2, 0, 1, 2], dtype)
+    x = values((4, classes), "float32", special=False)
+    same(lambda y: (mg.one_hot(y, classes), mg.one_hot(mg.reshape(y, (2, 1, 2)), classes, dtype="bool")), labels)
+    ways = ("mean", "sum", "none")
+    same(lambda x, y: tuple(mg.nll_loss(x, y, reduction=r) for r in ways), x, labels, tolerance=1e-6)
+    same(lambda x, y: tuple(mg.cross_entropy(x, y, reduction=r) for r in ways), x, labels, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("f", [lambda x, y: mg.one_hot(y, 3), lambda x, y: mg.nll_loss(x, y)])
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_out_of_range_are_refused(f, wrong):
+    x, good, bad = mg.zeros((2, 3)), mg.tensor([0, 2]), mg.tensor([0, wrong])
+    compiled = mg.compile(f, backend="c")
+    compiled(x, good)
+    for g in (f, compiled):
+        with pytest.raises(BoundsError, match=str(wrong)):
+            g(x, bad)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_binary_cross_entropy(dtype):
+    eps = np.finfo(dtype).eps
+    p = np.array([0.0, 1.0, 0.5, 1e-30, 1 - eps, eps, np.nan, 0.3], dtype)
+    t = np.array([0.0, 1.0, 0.3, 1.0, 0.0, 1.0, 0.5, 0.7], dtype)
+    for a, b in ((p, t), (p, 1 - t)):
+        same(lambda p, t: (mg.binary_cross_entropy(p, t, reduction="none"), mg.binary_cross_entropy(p[:6], t[:6])),
+             a, b, tolerance=1e-6)  # fmt: skip
+    compiled = mg.compile(lambda p: mg.binary_cross_entropy(p, mg.tensor(t[:1])), backend="c")
+    compiled(mg.tensor(p[1:2]))
+    for wrong in (np.nextafter(np.dtype(dtype).type(1), 2), -eps):
+        with pytest.raises(BoundsError):
+            compiled(mg.tensor(np.array([wrong], dtype)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logaddexp_at_the_ends(dtype):
+    ends = np.array([-np.inf, -1000, -1.5, -0.0, 0.0, 1e-10, 2, 3, 1000, np.inf, np.nan], dtype)
+    same(mg.logaddexp, ends[:, None], ends, tolerance=2e-6 if dtype == "float32" else 1e-13)
+
+
+@slow
+@given(shape=full_shapes, keepdims=st.booleans(), correction=st.sampled_from([0, 1]), seed=seeds)
+def test_standard_deviation(shape, keepdims, correction, seed):
+    x = values((*shape, 2), "float64", seed, special=False)
+    wanted = [axis for axis in (None, -1, (0, -1)) if np.ones(x.shape).sum(axis).size < x.size - correction]
+    same(lambda x: tuple(mg.std(x, axis, correction=correction, keepdims=keepdims) for axis in wanted), x,
+         tolerance=1e-13)  # fmt: skip
