@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigraph as mg
-from minigraph.compiler import moving
+from minigraph.compiler import loops, moving
 from minigraph.compiler.toolchain import find_compiler
 from minigraph.errors import BoundsError
 
@@ -37,7 +37,8 @@ def same(f, *arrays, tolerance=0.0):
     """Two calls in C equal dynamic mode in shape, dtype and values, and nothing in them calls back into Python."""
     compiled = mg.compile(f, backend="c")
     given = [mg.tensor(a) for a in arrays]
-    want, got = f(*given), (compiled(*given), compiled(*given))
+    with np.errstate(invalid="ignore"):
+        want, got = f(*given), (compiled(*given), compiled(*given))
     assert [n.op.name for n in compiled.last.program.native.program.callbacks] == []
     for found in got:
         for a, b in zip(*[x if isinstance(x, tuple) else (x,) for x in (want, found)], strict=True):
@@ -185,3 +186,96 @@ def test_standard_deviation(shape, keepdims, correction, seed):
     wanted = [axis for axis in (None, -1, (0, -1)) if np.ones(x.shape).sum(axis).size < x.size - correction]
     same(lambda x: tuple(mg.std(x, axis, correction=correction, keepdims=keepdims) for axis in wanted), x,
          tolerance=1e-13)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- places
+
+
+@st.composite
+def keys(draw, most=4):
+    """A shape, and what may stand between the brackets behind an array of that shape."""
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=most)))
+    blocks = draw(st.sampled_from([[()], [(3,)], [(1, 3), (2, 1), (3,)], [(2, 0)]]))
+    items, some = [], False
+    for n in shape[: draw(st.integers(1, len(shape)))]:
+        if draw(st.integers(0, 5)) == 0:
+            items.append(None)
+        kind = draw(st.sampled_from(["slots", "slots", "slice", "number"]))
+        if kind == "slots":
+            block = draw(st.sampled_from(blocks))
+            items.append(np.array(draw(st.lists(st.integers(-n, n - 1), min_size=int(np.prod(block)),
+                                                max_size=int(np.prod(block)))), "i8").reshape(block))  # fmt: skip
+            some = True
+        elif kind == "slice":
+            end = st.none() | st.integers(-n - 1, n + 1)
+            items.append(slice(draw(end), draw(end), draw(st.sampled_from([None, 1, 2, -1, -2]))))
+        else:
+            items.append(draw(st.integers(-n, n - 1)))
+    if not some:
+        items = [np.array([0, -1, 0])]
+    if draw(st.booleans()):
+        items.append(Ellipsis)
+    return shape, items
+
+
+def keyed(f, shape, items, dtype="float64", seed=0):
+    """`same` for a function of an array, the values for a part of it, and the part's key."""
+    indices = [e for e in items if isinstance(e, np.ndarray)]
+    block = values(np.zeros(shape)[tuple(items)].shape, dtype, seed + 1, special=False)
+
+    def full(x, v, *given):
+        rest = iter(given)
+        return f(x, v, tuple(next(rest) if isinstance(e, np.ndarray) else e for e in items))
+
+    same(full, values(shape, dtype, seed, special=False), block, *indices)
+
+
+@slow
+@given(given=keys(), dtype=st.sampled_from(["float32", "int64"]), seed=seeds)
+def test_gather_and_scatter(given, dtype, seed):
+    keyed(lambda x, v, key: (x[key], mg.flip(x)[key] * 2, x.at[key].add(v)), *given, dtype, seed)
+
+
+@slow
+@given(given=keys())
+def test_gradients_of_gather_and_scatter(given):
+    keyed(
+        lambda x, v, key: mg.grad(lambda x, v: (x[key] * v).sum() + (x.at[key].add(v) ** 2).sum(), (0, 1))(x, v), *given
+    )
+
+
+def test_a_wrong_rule_for_where_the_block_stands_is_noticed(monkeypatch):
+    """Planted: index tensors apart from each other put their axes where the first one stands, not in front."""
+    by_key = loops.by_key
+
+    def wrong(shape, items, slots, block):
+        axes, _ = by_key(shape, items, slots, block)
+        first = next(k for k, e in enumerate(items) if not isinstance(e, slice))
+        return axes, first
+
+    items = [slice(None), np.array([0, 1]), slice(None), np.array([1, 1])]
+    keyed(lambda x, v, key: x[key], (2, 2, 2, 2), items)
+    monkeypatch.setattr(loops, "by_key", wrong)
+    with pytest.raises(AssertionError):
+        keyed(lambda x, v, key: x[key], (2, 2, 2, 2), items)
+
+
+@pytest.mark.parametrize("wrong", [-4, 3])
+def test_indices_out_of_range_are_refused(wrong):
+    x = mg.tensor(values((2, 3, 4), "float32", special=False))
+    for f in (lambda x, i: x[:, i, 1:], lambda x, i: x.at[:, i].add(1.0)):
+        compiled = mg.compile(f, backend="c")
+        compiled(x, mg.tensor([0, -3]))
+        for g in (f, compiled):
+            with pytest.raises(BoundsError, match=str(wrong)):
+                g(x, mg.tensor([0, wrong]))
+
+
+def test_nothing_is_computed_of_nothing():
+    none = np.zeros((0, 3), "f4")
+    same(lambda x: (mg.softmax(x), mg.sort(x), mg.argmax(x, axis=1), x @ mg.ones((3, 2))), none)
+    same(lambda x: x.T @ x, none)
+    same(lambda x, i: (mg.take(x, i, axis=0), mg.embedding(i, mg.ones((2, 2)))), none, np.zeros((0, 2), "i8"))
+    compiled = mg.compile(lambda x, i: x[:, i], backend="c")
+    with pytest.raises(BoundsError):  # no element, but a wrong index
+        compiled(mg.tensor(none), mg.tensor([3]))

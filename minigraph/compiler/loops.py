@@ -190,56 +190,84 @@ def reduces(n: Tensor) -> bool:
     return n.op is not None and n.op.name in REDUCTIONS and simple(n) and simple(n.inputs[0])
 
 
+class Axis(NamedTuple):
+    """How a gather or scatter finds its place along an axis of the table: at an index, which operand `k` tells
+    ("index"); along axis `k` of the domain, from `start` on, `step` at a time ("domain"); or at `start` ("fixed")."""
+
+    kind: str
+    k: int
+    start: int = 0
+    step: int = 1
+
+
 class Addressing(NamedTuple):
-    """How a gather or scatter finds its place: for each axis of the table, the axis of the domain along which it runs,
-    or the operand that is its index. `first` and `last` tell which axes of the domain the indices have."""
+    """How a gather or scatter finds its place. `first` and `last` tell which axes of the domain the indices have."""
 
     table: int | None  # which operand is the table; None for a scatter, whose result it is
     values: int | None  # which operand is scattered
-    axes: tuple[tuple[str, int], ...]
+    axes: tuple[Axis, ...]
     first: int
     last: int
 
 
 def addressing(n: Tensor) -> Addressing | None:
-    """The addressing of a gather or scatter, None for other operations and for keys with slices."""
+    """The addressing of a gather or scatter, None for other operations."""
     if n.op is None or not n.inputs:
         return None
     attrs = n.attrs or {}
     match n.op.name:
         case "embedding":
             k = n.inputs[0].ndim
-            return Addressing(1, None, (("index", 0), ("domain", k)), 0, k)
+            return Addressing(1, None, (Axis("index", 0), Axis("domain", k)), 0, k)
         case "take" if n.inputs[0].ndim:
             x, k = n.inputs[0], n.inputs[1].ndim
             axis = attrs.get("axis", 0) % x.ndim
-            axes = [("index", 1) if d == axis else ("domain", d if d < axis else d - 1 + k) for d in range(x.ndim)]
+            axes = [Axis("index", 1) if d == axis else Axis("domain", d if d < axis else d - 1 + k)
+                    for d in range(x.ndim)]  # fmt: skip
             return Addressing(0, None, tuple(axes), axis, axis + k)
-        case "take_along_axis":
-            ndim = n.ndim
+        case "take_along_axis" | "scatter_along_axis":
+            ndim, gather = n.ndim, n.op.name == "take_along_axis"
             axis = attrs["axis"] % ndim
-            return Addressing(
-                0, None, tuple([("index", 1) if d == axis else ("domain", d) for d in range(ndim)]), 0, ndim
-            )
-        case "scatter_along_axis":
-            ndim = n.ndim
-            axis = attrs["axis"] % ndim
-            return Addressing(
-                None, 0, tuple([("index", 1) if d == axis else ("domain", d) for d in range(ndim)]), 0, ndim
-            )
+            axes = [Axis("index", 1) if d == axis else Axis("domain", d) for d in range(ndim)]
+            return Addressing(0 if gather else None, None if gather else 0, tuple(axes), 0, ndim)
         case "gather" | "scatter_add":
-            slots = len(n.inputs) - 1
-            key = attrs.get("key")
-            if key is not None and (
-                len(key.items) != slots or any(getattr(e, "k", -1) != i for i, e in enumerate(key.items))
-            ):
-                return None
             table = n.inputs[0] if n.op.name == "gather" else n
             block = max([x.ndim for x in n.inputs[1:]], default=0)
-            axes = [("index", d + 1) if d < slots else ("domain", block + d - slots) for d in range(table.ndim)]
+            key = attrs.get("key")
+            axes, place = by_key(table.shape, None if key is None else key.items, len(n.inputs) - 1, block)
             gather = n.op.name == "gather"
-            return Addressing(0 if gather else None, None if gather else 0, tuple(axes), 0, block)
+            return Addressing(0 if gather else None, None if gather else 0, tuple(axes), place, place + block)
     return None
+
+
+def by_key(shape: Sequence[int], items: Sequence[Any] | None, slots: int, block: int) -> tuple[list[Axis], int]:
+    """The addressing of what a key with index tensors selects from a table, and where their `block` axes stand in it:
+    by NumPy's rules, as in `ops/index.py`. Without a key the tensors index the first axes."""
+    if items is None:
+        places = [Axis("index", d + 1) for d in range(slots)]
+        return [*places, *[Axis("domain", block + d - slots) for d in range(slots, len(shape))]], 0
+    rest = len(shape) - sum(e is not None and e is not Ellipsis for e in items)
+    axes: list[Axis] = []
+    count, place, state = 0, 0, "none yet"  # axes of the result so far; where the block is
+    for e in items if Ellipsis in items else (*items, Ellipsis):
+        if e is None:
+            count += 1
+        elif e is Ellipsis:
+            axes += [Axis("domain", count + d) for d in range(rest)]
+            count += rest
+        elif isinstance(e, slice):
+            start, _, step = e.indices(shape[len(axes)])
+            axes.append(Axis("domain", count, start, step))
+            count += 1
+        else:
+            if state == "none yet":
+                place, state = count, "open"
+            elif state == "closed":
+                place, state = 0, "apart"
+            axes.append(Axis("fixed", 0, e % shape[len(axes)]) if isinstance(e, int) else Axis("index", e.k + 1))
+            continue
+        state = "closed" if state == "open" else state
+    return [a._replace(k=a.k + block) if a.kind == "domain" and a.k >= place else a for a in axes], place
 
 
 class Kernel:
@@ -343,7 +371,8 @@ class Kernel:
             if view is None or x.size != 1:
                 return None
             made = self.members.get(id(view.base))
-            if made is not None and not (made.role == "after" or (made.role == "end" and made.node.size == 1)):
+            total = made is not None and made.role == "end" and made.search is None and made.node.size == 1
+            if made is not None and not (made.role == "after" or total):
                 return None
             operands.append(Access(view.base, view.offset, (0,) * len(self.axes)))
         if not any(id(a.base) in self.members for a in operands):
@@ -407,13 +436,14 @@ class Kernel:
             if found is None or id(found.base) in self.members:
                 return None
             view = found
-        steps, indices = [0] * len(self.axes), []
+        offset, steps, indices = view.offset, [0] * len(self.axes), []
         operands = [i for i in range(len(n.inputs)) if i != how.table]
-        for size, stride, (kind, k) in zip(table.shape, view.strides, how.axes, strict=True):
-            if kind == "index":
-                indices.append((operands.index(k), stride, size))
-            elif size != 1 and runs[k] is not None:
-                steps[runs[k]] += stride  # type: ignore[index]
+        for size, stride, axis in zip(table.shape, view.strides, how.axes, strict=True):
+            offset += axis.start * stride
+            if axis.kind == "index":
+                indices.append((operands.index(axis.k), stride, size))
+            elif axis.kind == "domain" and size != 1 and (run := runs[axis.k]) is not None:
+                steps[run] += stride * axis.step
         accesses = []
         for i in operands:
             at = runs if i == how.values else runs[how.first : how.last]
@@ -421,7 +451,7 @@ class Kernel:
             if a is None:
                 return None
             accesses.append(a)
-        search = Search(Access(view.base, view.offset, tuple(steps)), tuple(indices))
+        search = Search(Access(view.base, offset, tuple(steps)), tuple(indices))
         if how.values is not None:
             return Member(n, "end", Access(n, 0, (0,) * len(self.axes)), tuple(accesses), search)
         return Member(n, "each", self.place(n, runs), tuple(accesses), search)

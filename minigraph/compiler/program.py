@@ -20,7 +20,7 @@ from ..op import spec_of
 from ..tensor import Tensor
 from . import convolution, moving, randomness  # noqa: F401  their writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
-from .loops import DTYPES, Kernel, Views, contiguous, in_memory, is_item, is_view
+from .loops import DTYPES, Kernel, Views, addressing, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
 from .naming import Names
 from .nested import NESTED, nested
@@ -41,6 +41,7 @@ from .statements import (
     OUT_OF_RANGE,
     SET_BLAS_THREADS,
     WRITERS,
+    Statement,
 )
 
 CONTIGUOUS = 0x101  # of NumPy's flags: in C order, and aligned
@@ -104,6 +105,17 @@ def key_of(base: Tensor) -> Key:
     if is_item(base):
         return id(base.inputs[0]), base.attrs["index"]
     return id(base), 0
+
+
+def nothing_to_do(n: Tensor) -> bool:
+    """Whether an operation has no elements to compute, and no index that it would have to refuse."""
+    values = n.value if type(n.value) is tuple else (n.value,)
+    how = addressing(n)
+    data = () if how is None else (how.table, how.values)
+    indices = [x for i, x in enumerate(n.inputs) if i not in data and in_memory(x) and x.dtype.kind in "iu"]
+    if n.op.name in NESTED or not n.op.builtin or any(x.size for x in indices):
+        return False
+    return not any(v.size for v in values)
 
 
 def made_contiguous(graph: Graph) -> Graph:
@@ -234,13 +246,16 @@ class NativeProgram:
             statement = WRITERS[n.op.name](n, self.views)
             if statement is not None:
                 self.functions |= statement.functions
-                return Step(n, "statement", tuple(self.base(x) for x in n.inputs), writes, False, statement)
+                reads = tuple(self.base(x) for x in n.inputs)
+                return Step(n, "statement", reads, writes, statement.fallible, statement)
         if n.op.name in NESTED and all(map(in_memory, n.inputs)):
             found = nested(self, n)
             if found is not None:
                 statement, fallible, constants = found
                 self.functions |= statement.functions
                 return Step(n, "statement", (*map(self.base, n.inputs), *constants), writes, fallible, statement)
+        if nothing_to_do(n):
+            return Step(n, "statement", (), writes, False, Statement(";", {}))
         self.callbacks.append(n)
         return Step(n, "callback", tuple(self.base(x) for x in n.inputs), writes, True, len(self.callbacks) - 1)
 

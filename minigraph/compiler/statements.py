@@ -25,11 +25,13 @@ class Statement(NamedTuple):
             same as `char *`, and `arena + {scratch}` is the scratch memory. `p` is the table.
         functions: {name: C text} of what it calls.
         scratch: bytes.
+        fallible: whether it may set `status`, because of a wrong index.
     """
 
     text: str
     functions: dict[str, str]
     scratch: int = 0
+    fallible: bool = False
 
 
 Writer = Callable[[Tensor, Views], Statement | None]
@@ -105,8 +107,10 @@ def matmul(n: Tensor, views: Views) -> Statement | None:
     if n.dtype.name not in ("float32", "float64") or a.dtype != n.dtype or b.dtype != n.dtype or not n.size:
         return None
     va, vb = views[a], views[b]
-    if va is None or vb is None or not a.size:
+    if va is None or vb is None:
         return None
+    if not a.size:  # sums of nothing
+        return Statement(f"memset({{to0}}, 0, {n.nbytes});", {})
     sa = va.strides if a.ndim > 1 else (0, *va.strides)
     sb = vb.strides if b.ndim > 1 else (*vb.strides, 0)
     m, k, columns = a.shape[-2] if a.ndim > 1 else 1, a.shape[-1], b.shape[-1] if b.ndim > 1 else 1
