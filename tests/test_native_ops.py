@@ -9,6 +9,9 @@ import minigraph as mg
 from minigraph.compiler import loops, moving
 from minigraph.compiler.toolchain import find_compiler
 from minigraph.errors import BoundsError
+from minigraph.op import OPS
+from minigraph.ops.index import Key, parse
+from minigraph.tensor import bind
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
 
@@ -279,3 +282,85 @@ def test_nothing_is_computed_of_nothing():
     compiled = mg.compile(lambda x, i: x[:, i], backend="c")
     with pytest.raises(BoundsError):  # no element, but a wrong index
         compiled(mg.tensor(none), mg.tensor([3]))
+
+
+@slow
+@given(given=keys(), dtype=st.sampled_from(["float32", "int64", "bool"]), seed=seeds)
+def test_set_at_and_fill_at(given, dtype, seed):
+    op = OPS["fill_at"]
+
+    def both(x, v, key):
+        items, indices = parse(x, key)
+        zero = np.dtype(dtype).type(0).item()
+        return (
+            x.at[key].set(v),
+            x.mT.at[...].set(x.mT) if x.ndim > 1 else x,
+            bind(op, x, *indices, key=Key(items), value=zero),
+        )
+
+    keyed(both, *given, dtype, seed)
+
+
+@slow
+@given(given=keys(), dtype=st.sampled_from(["float32", "int64"]))
+def test_set_at_with_slices_and_what_is_broadcast(given, dtype):
+    shape, items = given
+    key = tuple(e if e is None or isinstance(e, slice) or e is Ellipsis else 0 for e in items)
+    same(lambda x: (x.at[key].set(3), mg.flip(x).at[key].set(x[key] * 2)), values(shape, dtype))
+
+
+def test_of_several_values_for_one_element_the_last_counts():
+    v, i = values((5,), "float32", special=False), np.array([1, 0, 1, -2, 1])
+    same(lambda v, i: mg.zeros(3).at[i].set(v), v, i)
+    compiled = mg.compile(lambda v, i: mg.zeros(3).at[i].set(v), backend="c")
+    with pytest.raises(BoundsError, match="3"):
+        compiled(mg.tensor(v), mg.tensor([0, 1, 2, 3, 0]))
+
+
+# ------------------------------------------------------------------------------------------------------ along an axis
+
+
+@slow
+@given(data=st.data(), shape=full_shapes, dtype=st.sampled_from(DTYPES), seed=seeds)
+def test_along_an_axis(data, shape, dtype, seed):
+    axis = axis_of(data, shape)
+
+    def all_of_them(x):
+        found = []
+        for y in (x, mg.flip(x), mg.permute_dims(x, tuple(range(x.ndim))[::-1])):
+            found += [mg.cumulative_sum(y, axis), mg.argmax(y, axis), mg.argmin(y, axis, keepdims=True), mg.argmax(y)]
+            found += [mg.argsort(y, axis=axis, descending=d) for d in (False, True)]
+            found += [mg.sort(y, axis=axis, descending=d) for d in (False, True)]
+        return tuple(found)
+
+    same(all_of_them, values(shape, dtype, seed))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 31, 64, 100, 256])
+def test_long_rows_are_sorted(n):
+    x = np.random.default_rng(n).integers(0, n // 2 + 1, (2, n)).astype("f4")
+    x[0, ::7] = np.nan
+    same(lambda x: (mg.sort(x), mg.argsort(x), mg.argsort(x, descending=True), mg.topk(x, min(n, 3))[0]), x)
+
+
+@pytest.mark.parametrize(("text", "wrong"), [("a == middle", "b < high"), ("width *= 2", "width *= 4")])
+def test_a_wrong_merge_is_noticed(text, wrong, monkeypatch):
+    """Planted: the second half goes first, or a round is left out."""
+    x = np.random.default_rng(0).integers(0, 9, 40)
+    monkeypatch.setattr(moving, "MERGE", moving.MERGE.replace(text, wrong))
+    with pytest.raises(AssertionError):
+        same(lambda x: mg.sort(x), x)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int64"])
+def test_functions_of_reals_of_integers(dtype):
+    x, y = values((3, 4), dtype, 1), values((3, 4), dtype, 2)
+    same(lambda x, y: (mg.abs(x), mg.floor(x), mg.ceil(x), mg.trunc(x), mg.maximum(x, y), mg.minimum(x, y)), x, y)
+
+
+def test_a_permutation_is_that_of_dynamic_mode():
+    g, h = mg.random.Generator(3), mg.random.Generator(3)
+    compiled = mg.compile(lambda: g.permutation(50), backend="c")
+    for _ in range(2):
+        np.testing.assert_array_equal(compiled().numpy(), h.permutation(50).numpy())
+    assert compiled.last.program.native.program.callbacks == []

@@ -208,6 +208,8 @@ class Writer:
             return f"({c} ? {a} : {b})", "n"
         given = [self.number(x, names, attrs, dtype) for x in args]
         is_float = dtype.kind == "f"
+        if not is_float and (name in ("floor", "ceil", "trunc") or (name == "abs" and dtype.kind in "bu")):
+            return given[0], "n"
         match name:
             case "isnan":
                 return (f"({given[0]} != {given[0]})" if is_float else "0"), "b"
@@ -237,7 +239,7 @@ class Writer:
             return str(known.name)
         tables: list[dict[str, str]] = [HELPERS, FLOAT_HELPERS if dtype.kind == "f" else INTEGER_HELPERS]
         for table in tables:
-            if name in table and dtype.kind != "b":
+            if name in table and (dtype.kind != "b" or name in ("maximum", "minimum")):
                 self.functions.setdefault(own, table[name].format(T=c_type(dtype), s=suffix(dtype), f=f))
                 return own
         if name in LIBRARY and dtype.kind == "f":

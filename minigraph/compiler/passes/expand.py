@@ -171,6 +171,12 @@ def logsumexp(m: Maker, x: Tensor, axis: Any = None, keepdims: bool = False) -> 
     return m.reshape(found, shape=tuple(s for a, s in enumerate(x.shape) if a not in axes))
 
 
+@expands("random_permutation")
+def random_permutation(m: Maker, state: Tensor, n: int) -> Tensor:
+    """random_permutation(n) -> argsort(random_bits(n))"""
+    return m.argsort(m.random_bits(state, shape=(n,), dtype=np.dtype("uint64")), axis=0)
+
+
 def class_numbers(labels: Tensor, classes: int) -> Tensor:
     """0, 1, ... to compare labels with, in a type that holds them all."""
     return Tensor(np.arange(classes, dtype=np.promote_types(labels.dtype, np.min_scalar_type(classes))))
