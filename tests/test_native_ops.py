@@ -364,3 +364,46 @@ def test_a_permutation_is_that_of_dynamic_mode():
     for _ in range(2):
         np.testing.assert_array_equal(compiled().numpy(), h.permutation(50).numpy())
     assert compiled.last.program.native.program.callbacks == []
+
+
+# ------------------------------------------------------------------------------------------------------------- einsum
+
+
+@slow
+@given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]), seed=seeds)
+def test_einsum(data, dtype, seed):
+    letters = st.lists(st.sampled_from("abcd"), max_size=4, unique=True)
+    left, right = data.draw(letters), data.draw(letters)
+    every = sorted({*left, *right})
+    output = data.draw(st.permutations(data.draw(st.lists(st.sampled_from(every), unique=True)) if every else []))
+    sizes = {label: data.draw(st.integers(0, 4)) for label in every}
+    x, y = (values(tuple(sizes[i] for i in labels), dtype, seed + k, special=False)
+            for k, labels in enumerate((left, right)))  # fmt: skip
+    both, one = f"{''.join(left)},{''.join(right)}->{''.join(output)}", [i for i in output if i in left]
+    small = 1e-5 if dtype == "float32" else 1e-13
+    same(lambda x, y: (mg.einsum(both, x, y), mg.einsum(f"{''.join(left)}->{''.join(one)}", x)), x, y, tolerance=small)
+
+
+def test_attention_by_einsum_and_its_gradients_never_call_back():
+    q, k = (values((2, 3, 2, 4), "float32", seed, special=False) for seed in (1, 2))
+    score = lambda q, k: (mg.softmax(mg.einsum("bthd,bshd->bhts", q, k)) ** 2).sum()  # noqa: E731
+    same(lambda q, k: mg.grad(score, (0, 1))(q, k), q, k, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_means_of_integers(dtype):
+    x = values((3, 4), dtype)
+    same(lambda x: (mg.mean(x), mg.mean(x, 0), mg.mean(x, 1, keepdims=True)), x, tolerance=1e-7)
+
+
+# ------------------------------------------------------------------------------------------------------- explanations
+
+
+def test_explain_says_why_blocks_and_long_rows_stand_apart():
+    joined = mg.compile(lambda x, y: mg.concat([x * 2, y])[1:4] * x, backend="c")
+    joined(mg.ones((3, 4)), mg.ones((3, 4)))
+    assert "assemble is complete only when all loops of the first are done" in str(joined.explain())
+    assert "everything is in C" in str(joined.explain())
+    long = mg.compile(lambda x: mg.sort(x), backend="c")
+    long(mg.ones((moving.LONGEST + 1,)))
+    assert f"NumPy sorts rows of more than {moving.LONGEST} elements faster" in str(long.explain())

@@ -31,6 +31,7 @@ from .loops import (
     reduces,
 )
 from .memory import MemoryPlan, peaks
+from .moving import LONGEST
 from .nested import NESTED
 from .passes import optimize
 from .passes.fuse import FUSED, MOST, Fusion, Unit, summary
@@ -201,6 +202,8 @@ def why_no_c(n: Tensor, program: NativeProgram) -> str:
         return why_no_body(n, program)
     if n.op.name == "matmul" and not program.products:
         return "NumPy's BLAS cannot be called from C"
+    if n.op.name in ("sort", "argsort") and n.shape[n.attrs.get("axis", -1)] > LONGEST:
+        return f"NumPy sorts rows of more than {LONGEST} elements faster"
     if n.op.name in WRITERS:
         return "C for it is there for other types and layouts only"
     if not all(m.op.builtin for m in members):
@@ -328,11 +331,14 @@ def obstacle(kernel: Kernel, n: Tensor) -> str:
             return f"{made.node.op.name} must be complete before {name} can reduce it"
         return f"{name} folds axis {', '.join(map(str, sorted(folded_axes(n))))}, and the first has rows along others"
     how = addressing(n)
-    if how is not None or name == "place":
+    if how is not None or name in ("place", "assemble"):
         shape = n.inputs[0].shape if how is None else n.shape if how.values is None else n.inputs[how.values].shape
         runs = kernel.along(n, shape, "each")
         if runs is None:
             return f"different loops: {sizes(kernel.axes)}, and {sizes([s for s in shape if s != 1])} for {name}"
+        hidden = None if how is not None else unreadable(kernel, n, runs)
+        if hidden is not None:
+            return hidden
         return f"{name} reads at places that only values tell, so what it reads must be complete first"
     return f"{name} is not computed in loops"
 
@@ -352,7 +358,7 @@ def unreadable(kernel: Kernel, n: Tensor, runs: Sequence[int | None]) -> str | N
         if kernel.access(x, runs) is not None:
             continue
         made = kernel.members[id(view.base)]
-        if made.role in ("end", "after"):
+        if made.role in ("end", "after", "blocks"):
             return f"{made.node.op.name} is complete only when all loops of the first are done"
         return f"{n.op.name} reads {made.node.op.name} in another order than the loops make it"
     return None

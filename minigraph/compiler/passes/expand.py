@@ -105,11 +105,52 @@ def linear(m: Maker, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     return y if bias is None else m.add(y, bias)
 
 
+@expands("einsum")
+def einsum(m: Maker, *operands: Tensor, subscripts: str) -> Tensor | None:
+    """einsum(x, y) -> sums, permutations and matrix products"""
+    dtype = m.like.dtype
+    if dtype.kind != "f" or dtype.itemsize < 4 or len(operands) > 2:
+        return None
+    left, output = subscripts.split("->")
+    known = [list(labels) for labels in left.split(",")]
+    given = [x if x.dtype == dtype else m.astype(x, dtype=dtype) for x in operands]
+    for k, labels in enumerate(known):  # an index that only one operand has, and the output lacks
+        others = set(output).union(*known[:k], *known[k + 1 :])
+        gone = tuple([d for d, label in enumerate(labels) if label not in others])
+        if gone:
+            given[k] = m.sum(given[k], axis=gone, keepdims=False)
+            known[k] = [label for label in labels if label in others]
+    if len(given) == 1:
+        return arranged(m, given[0], known[0], list(output))
+    a, b = known
+    sizes = {label: n for x, labels in zip(given, known, strict=True) for label, n in zip(labels, x.shape, strict=True)}
+    batch, folded = [i for i in a if i in b and i in output], [i for i in a if i in b and i not in output]
+    rows, columns = [i for i in a if i not in b], [i for i in b if i not in a]
+    if not folded:  # a product of elements: each operand with axes of size 1 where it lacks an index
+        x, y = (
+            m.reshape(arranged(m, x, labels, [i for i in output if i in labels]),
+                      shape=tuple([sizes[i] if i in labels else 1 for i in output]))
+            for x, labels in zip(given, known, strict=True)
+        )  # fmt: skip
+        return m.multiply(x, y)
+    before = tuple([sizes[i] for i in batch])
+    high, deep, wide = (math.prod(sizes[i] for i in labels) for labels in (rows, folded, columns))
+    x = m.reshape(arranged(m, given[0], a, [*batch, *rows, *folded]), shape=(*before, high, deep))
+    y = m.reshape(arranged(m, given[1], b, [*batch, *folded, *columns]), shape=(*before, deep, wide))
+    shape = tuple([sizes[i] for i in [*batch, *rows, *columns]])
+    return arranged(m, m.reshape(m.matmul(x, y), shape=shape), [*batch, *rows, *columns], list(output))
+
+
+def arranged(m: Maker, x: Tensor, labels: list[str], wanted: list[str]) -> Tensor:
+    """The axes of a tensor, each of which has a label, in another order."""
+    return x if labels == wanted else m.permute_dims(x, axes=tuple([labels.index(i) for i in wanted]))
+
+
 @expands("mean")
 def mean(m: Maker, x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor | None:
     """mean(x) -> sum(x) / n"""
     if x.dtype.kind != "f":
-        return None
+        x = m.astype(x, dtype=m.like.dtype)
     axes = axes_of(axis, x.ndim)
     n = math.prod(x.shape[a] for a in axes)
     return m.divide(m.sum(x, axis=axes, keepdims=keepdims), float(n))
