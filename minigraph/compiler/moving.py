@@ -154,20 +154,35 @@ def extreme(n: Tensor, views: Views) -> Statement | None:
     accesses = along(n, view, folded)
     lines, kind = Lines(), c_type(x.dtype)
     read, write = rows(lines, x, accesses, folded)
-    depth = lines.depth
+    places = [Access(view.base, 0, view.strides)]
+    loops = [loop for loop in merged(folded, x.shape, places) if loop.size != 1]
+    at = index(0, [(f"k{k}", view.strides[loop.axes[-1]]) for k, loop in enumerate(loops)])
+    sign, word = (">", "max") if n.op.name == "argmax" else ("<", "min")
+    floating = x.dtype.kind == "f"
     lines.put(f"{kind} best = in0[{read}];")
-    lines.put("long at = 0, count = 0;")
-    for a in folded:
-        lines.open(f"for (long k{a} = 0; k{a} < {x.shape[a]}; k{a}++)")
-    place = " + ".join([read, *[f"k{a} * {view.strides[a]}" for a in folded]])
-    sign = ">" if n.op.name == "argmax" else "<"
-    nan = " || (v != v && best == best)" if x.dtype.kind == "f" else ""
-    lines.put(f"{kind} v = in0[{place}];")
-    lines.put(f"if (v {sign} best{nan}) best = v, at = count;")
-    lines.put("count++;")
-    lines.close(lines.depth - depth)
-    lines.put(f"out[{write}] = at;")
-    lines.close(depth - 1)
+    lines.put(f"long count = 0;{' int nan = 0;' if floating else ''}")
+
+    def each(body: Sequence[str], pragma: str = "") -> None:
+        """The loops over what is folded, or a block if that is one element."""
+        if not loops:
+            lines.open("")
+        for k, loop in enumerate(loops):
+            if pragma and k == len(loops) - 1:
+                lines.put(pragma)
+            lines.open(f"for (long k{k} = 0; k{k} < {loop.size}; k{k}++)")
+        lines.put(f"{kind} v = in0[{read} + {at}];")
+        for line in body:
+            lines.put(line)
+        lines.close(max(len(loops), 1))
+
+    # first the extreme, by vectors, then the first place where it is
+    flag = " reduction(|:nan)" if floating else ""
+    each([f"best = v {sign} best ? v : best;", *(["nan |= v != v;"] if floating else [])],
+         f"#pragma omp simd reduction({word}:best){flag}")  # fmt: skip
+    each([f"if ({'nan ? v != v : v == best' if floating else 'v == best'}) goto found;", "count++;"])
+    lines.lines.append("found:")
+    lines.put(f"out[{write}] = count;")
+    lines.close(lines.depth - 1)
     return routine(n, lines)
 
 
