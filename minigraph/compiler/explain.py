@@ -477,6 +477,8 @@ def why_alone(s: ProgramStep, program: NativeProgram) -> str:
         return "there is one thread only"
     if any(m.role == "after" or (m.role == "end" and m.search is not None) for m in text.members):
         return "parts would have to wait for each other: it makes something from its own totals, or scatters"
+    if any(map(text.sparse, text.members)):
+        return "parts would have to wait for each other: what no block covers is filled before any is written"
     loops = text.outer or (text.inner if text.kernel.reduced is None else [])
     if not loops or loops[0].size < 16:
         return "its outermost loop has fewer than 16 rounds"
