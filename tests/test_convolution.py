@@ -45,7 +45,7 @@ def run(function, *arrays, threads=1):
 
 def compare(function, *arrays, threads=1, in_c=True):
     found, without = run(function, *arrays, threads=threads)
-    assert bool(without) != in_c, without
+    assert in_c is None or bool(without) != in_c, without
     for y, expected in zip(found, function(*map(mg.Tensor, arrays)), strict=True):
         assert y.dtype == expected.dtype
         np.testing.assert_array_equal(y, expected.numpy())
@@ -110,7 +110,7 @@ def convolutions(draw):
 @given(convolutions())
 def test_convolution_is_that_of_dynamic_mode(case):
     arrays, layouts, attrs, threads = case
-    in_c = all(a.size for a in arrays)
+    in_c = True if all(a.size for a in arrays) else None  # of arrays without elements, NumPy computes what has some
     compare(lambda *t: family(*t, looks=looks(layouts), **attrs), *arrays, threads=threads, in_c=in_c)
 
 
@@ -135,8 +135,7 @@ def poolings(draw):
 @given(poolings())
 def test_pooling_is_that_of_dynamic_mode(case):
     arrays, layouts, attrs, threads = case
-    in_c = all(a.size for a in arrays)
-    compare(lambda *t: pools(*t, looks=looks(layouts), **attrs), *arrays, threads=threads, in_c=in_c)
+    compare(lambda *t: pools(*t, looks=looks(layouts), **attrs), *arrays, threads=threads)
 
 
 # --- bugs that these comparisons find ---------------------------------------------------------------------------------
