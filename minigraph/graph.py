@@ -61,6 +61,7 @@ class Graph:
         self.reads, self.assigns = dict(reads or {}), dict(assigns or {})
         self.changes = tuple(changes)
         self._users: dict[int, tuple[Tensor, ...]] | None = None
+        self._known: set[int] | None = None
         self._programs: dict[Any, Any] = {}
         self._recorded: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor of the run, and the node for it
         self._recorder: Any = None
@@ -70,6 +71,7 @@ class Graph:
         """Take over the contents of a graph that was built for this one (which is empty so far)."""
         self.nodes, self.inputs, self.outputs = built.nodes, built.inputs, built.outputs
         self.reads, self.assigns, self._recorded = built.reads, built.assigns, built._recorded
+        self._users = self._known = None
 
     # ------------------------------------------------------------------------------------------------- structure
     def node(self, tensor: Tensor) -> Tensor:
@@ -87,7 +89,9 @@ class Graph:
         (['sum'], True)
         """
         _, found = self._recorded.get(id(tensor), (None, tensor))
-        if not any(found is n for n in self.nodes):
+        if self._known is None:
+            self._known = set(map(id, self.nodes))
+        if id(found) not in self._known:
             raise ArgumentError(f"{self.name}: a tensor is not part of this graph", actual=repr(tensor))
         return found
 

@@ -205,6 +205,9 @@ class Flow:
                     self.boxes[id(self.operations[m])] = box
             else:
                 self.boxes[id(n)] = self.draw_operation(n, self.frames[id(places[k])])
+        for n in self.graph.nodes:
+            if (box := self.boxes.get(id(n))) is not None:
+                box.nodes += (n,)
         self.draw_arrows()
         self.keep_frames_apart()
         self.draw_assigns(crowded)

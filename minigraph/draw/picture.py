@@ -50,21 +50,36 @@ class Frame:
 
 @dataclass(eq=False)
 class Box:
-    """A node of the picture. The first line is its title."""
+    """A node of the picture. The first line is its title.
+
+    Attributes:
+        nodes: the nodes of a graph that it stands for. Arrows into it are in the order of their inputs.
+        slots: more lines, which a view that steps through a run fills with other texts; it reserves their widest one.
+        room: width and height in points that are kept free below the lines, for what such a view draws there.
+    """
 
     id: str
     kind: str
     lines: tuple[str, ...]
     details: str
     frame: Frame | None = None
+    nodes: tuple[Any, ...] = ()
+    slots: tuple[str, ...] = ()
+    room: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in points, with room for the text and the border."""
-        sizes = [width(line, BODY if i else TITLE, bold=not i) for i, line in enumerate(self.lines)]
-        tall = LEADING * (TITLE + BODY * (len(self.lines) - 1))
+        lines = (*self.lines, *self.slots)
+        sizes = [width(line, BODY if i else TITLE, bold=not i) for i, line in enumerate(lines)] + [self.room[0]]
+        tall = self.tall + self.room[1]
         more = {"input": 10.0, "output": 6.0, "fold": 8.0, "variable": 6.0, "assign": 6.0}.get(self.kind, 0.0)
         return max(36.0, max(sizes) + 18 + more), tall + 10 + (more if self.kind in ("output", "fold") else 0)
+
+    @property
+    def tall(self) -> float:
+        """The height of all lines in points."""
+        return LEADING * (TITLE + BODY * (len(self.lines) + len(self.slots) - 1))
 
 
 @dataclass(eq=False)

@@ -181,15 +181,19 @@ def _box(box: Box, centre: Point) -> Iterator[str]:
     yield f"<title>{escape(box.details)}</title>"
     yield from _outline(box.kind, x - w / 2, y - h / 2, w, h)
     yield f'<g fill="{ink}" stroke="none" text-anchor="middle">'
-    tall = LEADING * (TITLE + BODY * (len(box.lines) - 1))
-    top = y - tall / 2
+    top = y - (box.tall + box.room[1]) / 2
     if box.kind == "fold":  # the text is in the middle of the front card
         x, top = x - 3, top + 3
-    for k, text in enumerate(box.lines):
+    for k, text in enumerate((*box.lines, *box.slots)):
         size = BODY if k else TITLE
         top += size * LEADING
-        weight = "" if k else ' font-weight="600"'
-        yield f'<text x="{_n(x)}" y="{_n(top - 0.33 * size)}" font-size="{size:g}"{weight}>{escape(text)}</text>'
+        more = "" if k else ' font-weight="600"'
+        if k >= len(box.lines):
+            more = ' class="mg-slot"'
+        yield f'<text x="{_n(x)}" y="{_n(top - 0.33 * size)}" font-size="{size:g}"{more}>{escape(text)}</text>'
+    if box.room[1]:
+        left, (w, h) = x - box.room[0] / 2, box.room
+        yield f'<rect class="mg-room" x="{_n(left)}" y="{_n(top + 2)}" width="{_n(w)}" height="{_n(h - 2)}" fill="none"/>'
     yield "</g></g>"
 
 
