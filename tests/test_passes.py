@@ -1,5 +1,7 @@
 """Each pass by itself: what it changes, what it must leave alone, what it records."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from minigraph.compiler import (
 )
 from minigraph.compiler.passes import algebra as rules
 from minigraph.compiler.run import Executable
+
+fuse_module = importlib.import_module("minigraph.compiler.passes.fuse")  # the package has a function of that name
 
 
 def graph_of(f, *shapes, dtype="float32"):
@@ -275,3 +279,73 @@ def test_transposed_products_are_computed_as_they_are_needed(backend):
     assert [n.op.name for n in once.optimized.operations][-1] == "matmul"
     twice = mg.compile(lambda a, b: ((a @ b).mT, a @ b), passes=mg.compiler.default_passes("c"), backend=backend)
     assert [n.op.name for n in (twice(a, b), twice.optimized)[1].operations].count("matmul") == 1
+
+
+# --------------------------------------------------------------------------------------------------------------- fuse
+
+
+def network(activation, width=32, rows=200):
+    """A training step's gradients: two products with a function between them."""
+    x, t = mg.ones((rows, 4)) * 0.3, mg.ones((rows, 3))
+    a, b = (mg.tensor(np.random.default_rng(k).normal(size=s)) for k, s in enumerate([(4, width), (width, 3)]))
+
+    def loss(a, b):
+        return ((activation(x.astype("float64") @ a) @ b - t) ** 2).sum()
+
+    return mg.grad(loss, (0, 1)), (a, b)
+
+
+def native_program(f, *arguments):
+    graph, steps = optimize(mg.compile(f).trace(*arguments), mg.compiler.default_passes("c"))
+    return mg.compiler.NativeProgram(graph, products=True), steps[-1]
+
+
+def large_results(program, nbytes):
+    """What kernels store that is of this size."""
+    return sum(b.nbytes == nbytes and b.node.op.name != "matmul" for b in program.memory.buffers)
+
+
+@pytest.mark.parametrize("activation", [mg.tanh, mg.sigmoid])
+def test_a_cheap_derivative_is_computed_where_it_is_needed(activation, monkeypatch):
+    """The backward pass needs 1 - y * y or y * (1 - y), and y is in memory anyway."""
+    f, arguments = network(activation)
+    program, fused = native_program(f, *arguments)
+    assert "cheap -> computed again where it is needed, not stored" in {c.rule for c in fused.changes}
+    assert large_results(program, 8 * 200 * 32) == 2  # y, and the gradient of what it is computed from
+    want = [g.numpy() for g in f(*arguments)]
+    for found, g in zip(mg.compile(f, backend="c")(*arguments), want, strict=True):
+        np.testing.assert_allclose(found.numpy(), g, rtol=1e-11)
+    monkeypatch.setattr(fuse_module.Fusion, "compute_again", lambda self: None)
+    before, _ = native_program(f, *arguments)
+    assert large_results(before, 8 * 200 * 32) == 3
+    assert before.memory.peak - program.memory.peak >= 8 * 200 * 32
+
+
+def test_what_is_computed_again_is_cheap_and_makes_nothing_wait_longer():
+    w = mg.tensor(np.random.default_rng(0).normal(size=(32, 32)))
+    rule = "cheap -> computed again where it is needed, not stored"
+
+    def rules(f):
+        return {c.rule for c in native_program(f, w)[1].changes}
+
+    assert rule in rules(lambda x: ((y := mg.tanh(x @ x)) @ y) * (y * 2.0 + 1.0))
+    assert rule not in rules(lambda x: ((y := mg.exp(mg.tanh(x @ x) + 1.0)) @ y) * y)  # dear
+    mask = native_program(lambda x: mg.where((m := (x @ w @ x) > 0), (x @ x @ x), m.astype("float64") @ x), w)[1]
+    assert "greater" not in [c.before[0].op.name for c in mask.changes if c.rule == rule]  # a product reads it, too
+
+
+def test_a_value_that_is_computed_again_is_stored_once_if_a_product_needs_it():
+    f = lambda x: (((y := mg.tanh(x @ x)) * y) @ x) * (y * y)  # noqa: E731
+    x = mg.tensor(np.random.default_rng(0).normal(size=(16, 16)))
+    np.testing.assert_allclose(mg.compile(f, backend="c")(x).numpy(), f(x).numpy(), rtol=1e-11)
+
+
+def test_nothing_loose_is_left_behind_the_last_pass():
+    """Neither constants that went into kernels, nor operations that nobody needs; in kernels, too."""
+    f, arguments = network(mg.tanh)
+    for graph in (native_program(f, *arguments)[0].graph, optimize(
+        graph_of(lambda x: (mg.exp(x) * 2.0, x * 3.0 + 1.0)[1], (4, 4)), [mg.compiler.fuse])[0]):  # fmt: skip
+        bodies = [n.attrs["body"] for n in graph.operations if n.op.name == "fused"]
+        assert bodies
+        for g in (graph, *bodies):
+            assert eliminate_dead_code(g).changes == ()

@@ -259,9 +259,7 @@ def named(u: Unit) -> str:
 
 def read_by(fusion: Fusion, u: Unit) -> dict[int, Tensor]:
     """What is in memory when a unit reads it, by id. Numbers in the text do not count."""
-    nodes = [u.node] if u.kernel is None else [m.node for m in u.kernel.members.values()]
-    bases = [fusion.base(x) for n in nodes if n is not None for x in n.inputs]
-    return {id(b): b for b in bases if fusion.where.get(id(b)) is not u and not (b.op is None and b.size == 1)}
+    return {key: b for key, b in fusion.reads(u).items() if not (b.op is None and b.size == 1)}
 
 
 def reason(fusion: Fusion, units: Sequence[Unit], needs: dict[Unit, set[Unit]], early: Unit, late: Unit) -> str:

@@ -304,6 +304,17 @@ class Kernel:
         self.members[id(n)] = member
         return True
 
+    def leading_to(self, outputs: Sequence[Tensor]) -> list[Member]:
+        """The members that these are made of, in order: all of them, unless something is no longer asked for."""
+        found: set[int] = set()
+        todo = [id(n) for n in outputs]
+        while todo:
+            key = todo.pop()
+            if key in self.members and key not in found:
+                found.add(key)
+                todo += [id(a.base) for a in self.members[key].operands]
+        return [m for key, m in self.members.items() if key in found]
+
     def along(self, n: Tensor, shape: Sequence[int], role: str) -> list[int | None] | None:
         """For each axis of `shape`, the axis of the domain that it runs along (None: size 1)."""
         mine: Sequence[int] = range(len(self.axes))

@@ -13,6 +13,10 @@ needs, if `loops.Kernel` finds that it can run in the same loops:
 Views (transpose, slice, broadcast, reshape) move into the kernels that read through them. A kernel is a node of
 operation `fused` whose attribute `body` is the graph of what it computes, so it can be drawn, printed and run node by
 node like any other. No value changes: the order of operations on each element stays what it was.
+
+What a kernel would store although it is cheap is computed again by the kernels that read it: `1 - y * y`, the factor of
+tanh's gradient, is a matter of two operations on `y`, which waits in memory for the backward pass anyway. That is done
+where it moves no more bytes than storing would, and where no more bytes wait for it.
 """
 
 from __future__ import annotations
@@ -24,10 +28,14 @@ from ...graph import Graph, copy_node
 from ...op import OPS, Op, spec_of
 from ...tensor import Tensor, sequence
 from ...variable import INPUT, leaf
-from ..loops import Kernel, Views, is_item, is_view
+from ..expressions import costly
+from ..loops import Kernel, Views, elementwise, is_item, is_view
+from ..schedule import nbytes
 from .change import Change
+from .dead import eliminate_dead_code
 
 MOST = 256  # operations in one kernel: beyond, compilers take long and registers spill
+CHEAP = 8  # operations on each element that may be done again instead of storing their result
 
 
 def _run(xp: Any, *arrays: Any, body: Graph) -> Any:
@@ -85,6 +93,7 @@ class Fusion:
 
     def __init__(self, graph: Graph):
         self.graph = graph
+        self.again: list[tuple[Tensor, list[Unit]]] = []  # what is not stored, and the units that compute it again
         self.views = Views()
         self.units: list[Unit] = []
         self.where: dict[int, Unit] = {}  # id of what is in memory -> the unit that makes it
@@ -107,6 +116,7 @@ class Fusion:
                 if self.views[n] is not None or (type(n.value) is tuple and self.views.look(n) is not None):
                     continue
             self.place(n)
+        self.compute_again()
 
     def place(self, n: Tensor) -> None:
         bases = [self.base(x) for x in n.inputs]
@@ -158,29 +168,119 @@ class Fusion:
         early.position, late.position = late.position, early.position
         return True
 
+    # ---------------------------------------------------------------------------------------------- computing again
+    def reads(self, unit: Unit) -> dict[int, Tensor]:
+        """What is in memory when a unit reads it, by id."""
+        if unit.kernel is None:
+            assert unit.node is not None
+            bases = [self.base(x) for x in unit.node.inputs]
+        else:
+            inside = unit.kernel.members
+            bases = [a.base for m in inside.values() for a in m.operands if id(a.base) not in inside]
+        return {id(b): b for b in bases}
+
+    def compute_again(self) -> None:
+        """Let kernels compute cheap values again instead of reading them."""
+        self.kept = {id(self.base(t)) for t in self.graph.roots()}
+        self.changing = {id(n) for cell, n in self.graph.reads.items() if cell in self.graph.assigns}
+        self.readers: dict[int, set[Unit]] = {}
+        for unit in self.units:
+            if not unit.gone:
+                self.note_reads(unit)
+        for unit in self.units:
+            if unit.gone or unit.kernel is None:
+                continue
+            for m in list(unit.kernel.members.values()):
+                if m.role != "each" or id(m.node) not in self.readers or id(m.node) in self.kept:
+                    continue
+                recipe = self.recipe(m.node)
+                users = sorted(self.readers[id(m.node)], key=lambda u: u.position)
+                kernels = None if recipe is None else self.with_recipe(m.node, *recipe, users)
+                if kernels is None:
+                    continue
+                for u, kernel in zip(users, kernels, strict=True):
+                    u.kernel = kernel
+                    self.note_reads(u)
+                del self.readers[id(m.node)]
+                self.again.append((m.node, users))
+
+    def note_reads(self, unit: Unit) -> None:
+        for key in self.reads(unit):
+            self.readers.setdefault(key, set()).add(unit)
+
+    def recipe(self, n: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The operations that make `n` from what is in memory, in order, and what they read; None if they are dear."""
+        operations: dict[int, Tensor] = {}
+        given: dict[int, Tensor] = {}
+        todo = [n]
+        while todo:
+            x = todo.pop()
+            if not elementwise(x) or costly(x) or x.op.barrier or x.op.name in ("in_range", "copy"):
+                return None
+            operations.pop(id(x), None)  # what is met once more is needed earlier, too
+            operations[id(x)] = x
+            if len(operations) > CHEAP:
+                return None
+            for b in map(self.base, x.inputs):
+                maker = self.where.get(id(b))
+                if maker is None or maker.kernel is None or id(b) in self.readers or id(b) in self.kept:
+                    given[id(b)] = b
+                else:
+                    todo.append(b)
+        return list(operations.values())[::-1], list(given.values())
+
+    def with_recipe(
+        self, n: Tensor, operations: Sequence[Tensor], given: Sequence[Tensor], users: Sequence[Unit]
+    ) -> list[Kernel] | None:
+        """The kernels of `users`, computing `n` by themselves; None if one of them cannot, or if it would not pay.
+
+        It pays if no more bytes are moved, and if what has to wait for the last user, since it is to be read there now,
+        is no more than `n`, which would have waited. A variable that is assigned must not wait: its new value is
+        written over it.
+        """
+        readers = [self.readers.get(id(b), set()) for b in given]
+        waiting = 0
+        for b, units in zip(given, readers, strict=True):
+            if id(b) not in self.kept and max([u.position for u in units], default=-1) < users[-1].position:
+                if id(b) in self.changing:
+                    return None
+                waiting += nbytes(b) if b.inputs else 0
+        kernels, moved = [], 0
+        for user in users:
+            if user.kernel is None or len(user.kernel.members) + len(operations) > MOST:
+                return None
+            moved += sum(
+                nbytes(b) for b, units in zip(given, readers, strict=True)
+                if user not in units and (b.op is not None or b.size > 1)
+            )  # fmt: skip
+            kernel = Kernel(self.views)
+            if not all(map(kernel.accepts, [*operations, *[m.node for m in user.kernel.members.values()]])):
+                return None
+            if (kernel.axes, kernel.reduced) != (user.kernel.axes, user.kernel.reduced):
+                return None
+            kernels.append(kernel)
+        return kernels if waiting <= nbytes(n) and moved <= nbytes(n) * (1 + len(users)) else None
+
     # ------------------------------------------------------------------------------------------------- the new graph
     def needed(self) -> set[int]:
-        """Ids of the members that somebody outside of their kernel reads."""
+        """Ids of what is read from memory, and of the results."""
         found = {id(self.base(t)) for t in self.graph.roots()}
         for unit in self.units:
-            if unit.gone:
-                continue
-            if unit.kernel is None:
-                assert unit.node is not None
-                found |= {id(self.base(x)) for x in unit.node.inputs}
-            else:
-                inside = unit.kernel.members
-                found |= {id(a.base) for m in inside.values() for a in m.operands if id(a.base) not in inside}
+            if not unit.gone:
+                found.update(self.reads(unit))
         return found
 
     def rebuild(self) -> Graph:
         needed, changes = self.needed(), []
         new: dict[int, Tensor] = {id(n): n for n in self.graph.nodes if not n.inputs}
-        order: dict[int, Tensor] = {id(n): n for n in self.graph.nodes if not n.inputs}
+        order: dict[int, Tensor] = {id(n): n for n in (*self.graph.inputs, *self.graph.reads.values())}
+        made: dict[Unit, Tensor] = {}
 
         def now(x: Tensor) -> Tensor:
             """The node of the new graph for `x`, whose base has been computed."""
-            if id(x) not in new:
+            if id(x) in new:
+                order.setdefault(id(new[id(x)]), new[id(x)])
+            else:
                 inputs = [now(y) for y in x.inputs]
                 same = all(a is b for a, b in zip(inputs, x.inputs, strict=True))
                 new[id(x)] = x if same else copy_node(x, inputs)
@@ -190,20 +290,27 @@ class Fusion:
         for unit in self.units:
             if unit.gone:
                 continue
-            members = [] if unit.kernel is None else [m.node for m in unit.kernel.members.values()]
-            if len(members) < 2:
-                node = unit.node if not members else members[0]
-                assert node is not None
-                now(node)
+            if unit.kernel is None:
+                assert unit.node is not None
+                now(unit.node)
                 continue
-            outputs = [n for n in members if id(n) in needed]
+            outputs = [
+                m.node for key, m in unit.kernel.members.items() if key in needed and self.where[key] is unit
+            ]  # what is computed again in other units is stored here, if anywhere
+            members = [m.node for m in unit.kernel.leading_to(outputs)]
+            if len(members) < 2:
+                for n in members:
+                    now(n)
+                continue
             given, body = body_of(self.graph.name, members, outputs)
             fused = made_fused([now(x) for x in given], body, outputs)
-            order[id(fused)] = fused
+            order[id(fused)] = made[unit] = fused
             changes.append(Change(f"{summary(members)} -> one kernel", tuple(members), (fused,)))
             for i, n in enumerate(outputs):
                 new[id(n)] = item_of(fused, i, n) if len(outputs) > 1 else fused
                 order[id(new[id(n)])] = new[id(n)]
+        rule = "cheap -> computed again where it is needed, not stored"
+        changes += [Change(rule, (n,), tuple([made[u] for u in users])) for n, users in self.again]
         result = Graph(
             [],
             self.graph.inputs,
@@ -290,6 +397,9 @@ def fuse(graph: Graph) -> Graph:
     >>> f.passes[0].changes
     (multiply, tanh, add -> fused   (multiply, tanh, add -> one kernel),)
     """
-    fusion = Fusion(graph)
+    clean = eliminate_dead_code(graph)
+    fusion = Fusion(clean)
     fusion.assign()
-    return fusion.rebuild()
+    fused = fusion.rebuild()
+    fused.changes = (*clean.changes, *fused.changes)
+    return fused
