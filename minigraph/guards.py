@@ -6,10 +6,14 @@ code is read before it is traced: every name that it looks up, and every chain o
 (`config.model.scale`), also in the user's own functions and methods that it calls, is a *place*. A `Guard` remembers
 what a place held: numbers and strings by value, small containers by what is in them, anything else by which object it
 is. A compiled function holds its guards against the world at each call.
+
+There may be hundreds, and a call of a Python function for each would take longer than the step of a small model. So a
+`Watch` writes all its guards as one expression (`config["scale"] is v0 and ...`) and lets Python compile it.
 """
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import inspect
@@ -19,7 +23,8 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from operator import call, is_
+from dataclasses import dataclass
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,44 +94,182 @@ def shown(value: Any) -> str:
     return text if len(text) < 50 else text[:47] + "..."
 
 
+# ------------------------------------------------------------------------------------------------ looking and watching
+
+
+class Look:
+    """How to look at a place: by a call, or, with names for the objects concerned, as the text of Python."""
+
+    def __call__(self) -> Any:
+        raise NotImplementedError
+
+    def text(self, name: Callable[[Any], str]) -> str:
+        raise NotImplementedError
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Look):
+    """What a dictionary holds."""
+
+    own: dict[str, Any]
+    key: str
+
+    def __call__(self) -> Any:
+        return self.own.get(self.key, MISSING)
+
+    def text(self, name: Callable[[Any], str]) -> str:
+        return f"{name(self.own)}[{self.key!r}]"
+
+
+@dataclass(slots=True, eq=False)
+class Cell(Look):
+    """What a closure's cell holds."""
+
+    cell: types.CellType
+
+    def __call__(self) -> Any:
+        try:
+            return self.cell.cell_contents
+        except ValueError:
+            return MISSING
+
+    def text(self, name: Callable[[Any], str]) -> str:
+        return f"{name(self.cell)}.cell_contents"
+
+
+@dataclass(slots=True, eq=False)
+class Attribute(Look):
+    """An attribute that is always there."""
+
+    owner: Any
+    attribute: str
+
+    def __call__(self) -> Any:
+        return getattr(self.owner, self.attribute)
+
+    def text(self, name: Callable[[Any], str]) -> str:
+        return f"{name(self.owner)}.{self.attribute}"
+
+
 class Watch:
     """All guards of a compiled function, held against the world at each call.
 
-    The usual case, in which every place holds the very object that it held, is found out in a few calls of C functions;
-    otherwise guard by guard, which also finds out what has changed.
+    In the usual case every place holds the very object that it held, and `holds()` says so: a function of one
+    expression, written for these guards. Otherwise they are gone through one by one, which also finds out what changed.
 
-    >>> from minigraph.guards import Guard, Watch
+    Attributes:
+        source: the text of that function.
+
+    >>> from minigraph.guards import Entry, Guard, Watch
     >>> config = {"scale": 2.0}
-    >>> watch = Watch([Guard("scale", lambda: config["scale"], 2.0)])
+    >>> watch = Watch([Guard("the scale", Entry(config, "scale"), 2.0)])
+    >>> watch.holds()
+    True
+    >>> print(watch.source)
+    def holds():
+        try:
+            return (
+                x0['scale'] is v0  # the scale
+            )
+        except (AttributeError, KeyError, ValueError):  # a place is not there any more
+            return False
     >>> config["scale"] = 3.0
+    >>> watch.holds()
+    False
     >>> watch.change()
-    'scale changed from 2.0 to 3.0'
+    'the scale changed from 2.0 to 3.0'
     """
 
     def __init__(self, guards: Iterable[Guard]):
         self.guards = list(guards)
-        self.made_anew = [g for g in self.guards if g.get() is not g.get()]
-        kept = [g for g in self.guards if g.get() is g.get()]
-        self.gets, self.objects = [g.get for g in kept], [g.get() for g in kept]
-        contents = [(g.value, x) for g, x in zip(kept, self.objects, strict=True) if type(g.value) is Contents]
-        self.empty = [x for old, x in contents if not old.items]
-        self.filled = [(old, x) for old, x in contents if old.items]
+        self.names: dict[str, Any] = {}
+        self.by_value: set[int] = set()  # positions of those whose places get equal objects again and again
+
+    def holds(self) -> bool:
+        """Whether every place holds the very object that it held. (At the first call, the function is written.)"""
+        self.write()
+        return self.holds()
+
+    def write(self) -> None:
+        """Write the guards as one expression about the objects that are there now, and compile it."""
+        names: dict[str, Any] = {"is_": is_, "unchanged": unchanged}
+        named: dict[int, str] = {}
+
+        def name(x: Any) -> str:
+            """The name of an object in the text."""
+            if x is None or x is True or x is False:
+                return repr(x)
+            if id(x) not in named:
+                named[id(x)] = f"x{len(named)}"
+                names[named[id(x)]] = x
+            return named[id(x)]
+
+        lines = []
+        for i, guard in enumerate(self.guards):
+            comment = ascii(guard.description)[1:-1]
+            lines += [f"{text}  # {comment}" for text in self.conditions(i, guard, name, names)]
+        expression = "\n            and ".join(lines) or "True"
+        self.source = HOLDS.format(expression=expression)
+        exec(builtins.compile(self.source, "<minigraph guards>", "exec"), names)
+        self.names, self.holds = names, names["holds"]  # type: ignore[method-assign]
+
+    def conditions(self, i: int, guard: Guard, name: Callable[[Any], str], names: dict[str, Any]) -> Iterator[str]:
+        """What is to hold so that guard number `i` holds. The object that it has found is called v0, v1, ..."""
+        get, value = guard.get, guard.value
+        found = get()
+        if i in self.by_value or get() is not found or not unchanged(value, found):
+            yield f"unchanged({name(value)}, {name(get)}())"
+            return
+        place = get.text(name) if isinstance(get, Look) and found is not MISSING else f"{name(get)}()"
+        if found is None or found is True or found is False:
+            yield f"{place} is {found}"
+        else:
+            own = f"v{i}"
+            names[own] = found
+            yield f"{place} is {own}"
+            yield from inside(value, found, own, name)
 
     def change(self) -> str | None:
         """The first change, in words; None if there is none."""
-        if (
-            all(map(is_, map(call, self.gets), self.objects))
-            and not any(self.empty)
-            and all(unchanged(old, x) for old, x in self.filled)
-            and all(unchanged(g.value, g.get()) for g in self.made_anew)
-        ):
+        if self.holds():
             return None
-        for description, get, value in self.guards:
+        others = set()
+        for i, (description, get, value) in enumerate(self.guards):
             new = get()
             if new is not value and not unchanged(value, new):
                 return f"{description} changed from {shown(value)} to {shown(snapshot(new))}"
-        self.__init__(self.guards)  # type: ignore[misc]  # other objects with the same values: remember these
+            if new is not self.names.get(f"v{i}", new):
+                others.add(i)
+        # Equal objects have taken the place of those that were there: from now on, these are compared by value.
+        self.by_value |= others or {i for i, g in enumerate(self.guards) if type(g.value) is Contents and g.value.items}
+        self.write()
         return None
+
+
+HOLDS = """def holds():
+    try:
+        return (
+            {expression}
+        )
+    except (AttributeError, KeyError, ValueError):  # a place is not there any more
+        return False"""
+
+
+def inside(old: Any, held: Any, own: str, name: Callable[[Any], str]) -> Iterator[str]:
+    """Conditions for what may change in an object that is still the same one: a container, remembered as `old`."""
+    if type(old) is not Contents:
+        return
+    if not old.items:
+        if old.kind is not tuple:
+            yield f"not {own}"
+    elif old.kind is list:
+        yield f"len({own}) == {len(held)} and all(map(is_, {own}, {name(tuple(held))}))"
+    elif old.kind is not tuple:
+        yield f"unchanged({name(old)}, {own})"
+        return
+    for part, x in zip(old.items, held if old.items else (), strict=True):
+        if type(part) is Contents:
+            yield from inside(part, x, name(x), name)
 
 
 class Place(NamedTuple):
@@ -135,14 +278,6 @@ class Place(NamedTuple):
     description: str
     get: Callable[[], Any]
     key: tuple[Any, ...]
-
-
-def content(cell: types.CellType) -> Any:
-    """What a closure's cell holds."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
 
 
 def places(fn: Any) -> list[Place]:
@@ -194,13 +329,13 @@ def roots_and_chains(f: types.FunctionType, owner: Any) -> Iterator[Place]:
         )
     named = f.__kwdefaults__ or {}
     for name in named:
-        roots[name] = Place(f"the default of {name}", functools.partial(named.get, name, MISSING), (id(f), name))
+        roots[name] = Place(f"the default of {name}", Entry(named, name), (id(f), name))
     for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-        roots[name] = Place(name, functools.partial(content, cell), (id(cell), name))
+        roots[name] = Place(name, Cell(cell), (id(cell), name))
     yield from roots.values()
     for name, is_global, attributes in chains(code):
         if is_global and name in variables:
-            place = Place(f"global {name}", functools.partial(variables.get, name, MISSING), (id(variables), name))
+            place = Place(f"global {name}", Entry(variables, name), (id(variables), name))
             yield place
         elif not is_global and name in roots:
             place = roots[name]
@@ -234,7 +369,7 @@ def behind(place: Place, attribute: str) -> Place | None:
     name = f"{place.description.removeprefix('global ')}.{attribute}"
     own = getattr(owner, "__dict__", {})
     if type(own) is dict and attribute in own:
-        return Place(name, functools.partial(own.get, attribute, MISSING), (id(owner), attribute))
+        return Place(name, Entry(own, attribute), (id(owner), attribute))
     return Place(name, functools.partial(getattr, owner, attribute, MISSING), (id(owner), attribute))
 
 
@@ -310,8 +445,7 @@ def attribute_guards(description: str, owner: Any) -> dict[tuple[Any, ...], Guar
         old = snapshot(value)
         plain = all(type(x) in PLAIN for x in old.items) if type(old) is Contents else type(old) in PLAIN
         if plain and key not in own_business:
-            get = functools.partial(attributes.get, key, MISSING)
-            guards[id(owner), key] = Guard(f"{description}.{key}", get, old)
+            guards[id(owner), key] = Guard(f"{description}.{key}", Entry(attributes, key), old)
     return guards
 
 

@@ -37,7 +37,18 @@ from .compiler.passes.rematerialize import bytes_of
 from .compiler.profile import Profile, profile
 from .errors import ArgumentError, GraphError, TraceError
 from .graph import Graph, copy_node
-from .guards import Guard, Watch, array_guards, attribute_guards, guards_of, random_states, shown, snapshot, unchanged
+from .guards import (
+    Attribute,
+    Guard,
+    Watch,
+    array_guards,
+    attribute_guards,
+    guards_of,
+    random_states,
+    shown,
+    snapshot,
+    unchanged,
+)
 from .op import ORDINARY, Mode, Op, Operand, Spec, mode, spec_of
 from .tensor import FREED, Tensor, lift, sequence, tensor
 from .variable import INPUT, READ, Gradient, Variable, leaf
@@ -372,12 +383,12 @@ def trace(
 
 def absence_guard(cell: Gradient, absent: bool) -> Guard:
     """A guard for whether a variable has a gradient."""
-    return Guard(f"whether {cell.name} is None", lambda: cell._tensor is None, absent)
+    return Guard(f"whether {cell.name} is None", lambda: cell.variable._grad is None, absent)
 
 
 def gradients_guard(variable: Variable) -> Guard:
     """A guard for whether a variable collects gradients."""
-    get = functools.partial(getattr, variable, "_requires_grad")
+    get = Attribute(variable, "_requires_grad")
     return Guard(f"{variable.name or 'variable'}.requires_grad", get, get())
 
 
