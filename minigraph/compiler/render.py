@@ -116,7 +116,8 @@ class KernelText:
         return m.role == "blocks" and sum(x.size for x in m.node.inputs) < m.node.size
 
     # ---------------------------------------------------------------------------------------------------- small parts
-    def put(self, line: str) -> None:
+    def put(self, line: str, n: Tensor | None = None) -> None:
+        """Add a line; `n`: what it computes, for dialects that say so in a comment."""
         self.lines.append("  " * self.depth + line)
 
     def open(self, loop: Loop, pragma: str = "") -> None:
@@ -195,7 +196,7 @@ class KernelText:
             else:
                 text = self.expression(n, [self.operand(a, loops) for a in now.operands])
             name = f"t{self.number[id(n)]}"
-            self.put(f"{c_type(n.dtype)} {name} = {text};")
+            self.put(f"{c_type(n.dtype)} {name} = {text};", n)
             self.locals[id(n)] = name
 
     def indices(self, m: Member, loops: Sequence[Loop]) -> list[str]:
