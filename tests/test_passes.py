@@ -4,6 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import minigraph as mg
 from minigraph.compiler import (
@@ -12,10 +15,12 @@ from minigraph.compiler import (
     fold_constants,
     optimize,
     plan_memory,
+    reduce_strength,
     schedule,
     simplify,
 )
 from minigraph.compiler.passes import algebra as rules
+from minigraph.compiler.passes import strength
 from minigraph.compiler.run import Executable
 
 fuse_module = importlib.import_module("minigraph.compiler.passes.fuse")  # the package has a function of that name
@@ -46,7 +51,6 @@ SAFE = {
     "add_negative": lambda x: x + (-mg.sin(x)),
     "subtract_negative": lambda x: x - (-mg.sin(x)),
     "power_one": lambda x: x**1.0,
-    "divide_by_power_of_two": lambda x: x / 8.0,
     "absolute_twice": lambda x: mg.abs(mg.abs(-x)),
     "extreme_of_same": lambda x: mg.maximum(x, x),
     "where_same": lambda x: mg.where(x > 0, x, x),
@@ -101,6 +105,118 @@ def test_rules_do_not_fire_where_they_would_change_the_type():
     assert simplify(g).check().outputs[0].shape == (3, 3)
     g = graph_of(lambda x: x * mg.tensor(1.0, dtype="float64"), (3,))
     assert simplify(g).outputs[0].dtype == np.float64
+
+
+# -------------------------------------------------------------------------------------------------- strength reduction
+
+CHEAPER = {  # rule -> what it is for, the dtypes that it takes, and NumPy's word on it
+    "square_by_product": (lambda x: x**2, "float32 float64 int8 int64 uint16", lambda x: np.power(x, x.dtype.type(2))),
+    "cube_by_products": (lambda x: x**3.0, "float32 float64", lambda x: x * (x * x)),
+    "fourth_power_by_products": (lambda x: x**4.0, "float32 float64", lambda x: np.square(np.square(x))),
+    "inverse_by_division": (lambda x: x**-1.0, "float32 float64", np.reciprocal),
+    "root_by_sqrt": (lambda x: mg.abs(x) ** 0.5, "float32 float64", lambda x: np.power(np.abs(x), x.dtype.type(0.5))),
+    "divide_by_power_of_two": (lambda x: x / -0.125, "float32 float64", lambda x: x / x.dtype.type(-0.125)),
+    "remainder_by_mask": (lambda x: x % 16, "int8 int32 int64 uint8 uint64", lambda x: x % x.dtype.type(16)),
+    "floor_divide_by_shift": (lambda x: x // 16, "int8 int32 int64 uint8 uint64", lambda x: x // x.dtype.type(16)),
+}
+SPECIAL = [0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-40, 3e38, -3e38, 0.1, 5e-324, 1.7e308]
+
+
+def bits(x):
+    """The bits of an array; those of any NaN are the same."""
+    x = np.where(np.isnan(x), np.nan, x).astype(x.dtype) if x.dtype.kind == "f" else x
+    return x.tobytes()
+
+
+def disagreements(name, x, backends=("numpy",)):
+    """The backends whose result for an array is not NumPy's, bit by bit; and whether the rule was used at all."""
+    f, _, reference = CHEAPER[name]
+    with np.errstate(all="ignore"):
+        want = bits(reference(x))
+        found = []
+        for backend in backends:
+            compiled = mg.compile(f, passes=[reduce_strength], backend=backend)
+            found += [backend] if bits(compiled(mg.tensor(x)).numpy()) != want else []
+    assert {c.rule for c in compiled.passes[0].changes} == {getattr(strength, name).__doc__}
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", CHEAPER)
+def test_cheaper_operations_give_the_same_bits(name):
+    """In both backends, for all special values and many random ones; all values of small integers."""
+    rng = np.random.default_rng(0)
+    for dtype in CHEAPER[name][1].split():
+        if np.dtype(dtype).kind == "f":
+            with np.errstate(all="ignore"):
+                x = np.array(SPECIAL, "float64").astype(dtype)
+                x = np.concatenate([x, (rng.normal(size=500) * 10.0 ** rng.integers(-40, 38, 500)).astype(dtype)])
+        else:
+            limits = np.iinfo(dtype)
+            x = rng.integers(limits.min, limits.max, 256, dtype=dtype, endpoint=True)
+            x[:5] = [0, 1, limits.max, limits.min, limits.max - 1]
+        assert disagreements(name, x, ("numpy", "c")) == []
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@given(st.sampled_from(sorted(CHEAPER)), st.data())
+def test_cheaper_operations_give_the_same_bits_for_any_array(name, data):
+    dtype = data.draw(st.sampled_from(CHEAPER[name][1].split()))
+    assert disagreements(name, data.draw(arrays.arrays(dtype, arrays.array_shapes(min_dims=0, max_dims=2)))) == []
+
+
+def test_every_rule_of_strength_reduction_has_a_case_above():
+    assert {rewrite.__name__ for _, rewrite in strength.RULES} == set(CHEAPER)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("root_by_sqrt", lambda n: rules.made("sqrt", n.inputs[0].inputs[0], like=n)),  # without abs: NaN below 0
+        ("divide_by_power_of_two", lambda n: rules.made("multiply", *n.inputs, like=n)),
+        (
+            "remainder_by_mask",  # the mask itself instead of one less
+            lambda n: rules.made("bitwise_and", *n.inputs, like=n),
+        ),
+    ],
+)
+def test_a_planted_wrong_rule_is_found(name, wrong, monkeypatch):
+    wrong.__doc__ = getattr(strength, name).__doc__
+    monkeypatch.setattr(strength, "RULES", [(strength_names(name), wrong)])
+    x = np.array([-3.0, 5.0, -0.0], CHEAPER[name][1].split()[0])
+    assert disagreements(name, x) == ["numpy"]
+
+
+def strength_names(name):
+    return next(names for names, rewrite in strength.RULES if rewrite.__name__ == name)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x**0.5,  # -inf, -0.0
+        lambda x: (x + mg.abs(x)) ** 0.5,
+        lambda x: (x * 1.5) ** 0.5,
+        lambda x: x / 3.0,
+        lambda x: x / 0.0,
+        lambda x: x / np.inf,
+        lambda x: x**2.5,
+        lambda x: x**-2.0,
+        lambda x: x ** mg.tensor([2.0, 3.0, 2.0]),
+        lambda x: mg.exp(mg.log(x)),
+        lambda x: x * 2.0,
+        lambda x: x % 4.0,
+        lambda x: x // 4.0,
+        lambda x: x.astype("int64") % -4,
+        lambda x: x.astype("int64") % 6,
+        lambda x: x.astype("int64") // 1,
+        lambda x: x.astype("int64") ** 3,
+        lambda x: x.astype("float16") / 4.0,
+    ],
+)
+def test_strength_is_kept_where_bits_could_change_or_nothing_is_gained(f):
+    assert reduce_strength(graph_of(f, (3,))).changes == ()
 
 
 def test_folding_computes_what_depends_on_constants_only():
@@ -349,3 +465,44 @@ def test_nothing_loose_is_left_behind_the_last_pass():
         assert bodies
         for g in (graph, *bodies):
             assert eliminate_dead_code(g).changes == ()
+
+
+def test_kernels_write_over_what_they_were_the_last_to_read():
+    """Point by point only, and never over what a later phase of the same row reads once more."""
+    x = mg.tensor(np.random.default_rng(0).normal(size=(16, 16)))
+    cases = {
+        "each": (lambda x: mg.tanh(x @ x) @ x, True),
+        "rows": (lambda x: mg.softmax(x @ x, axis=-1) @ x, True),
+        "turned": (lambda x: ((y := x @ x) + y.mT) @ x, False),
+        "again": (
+            lambda x: (
+                ((q := (y := x @ x) / mg.exp(y).sum(axis=1, keepdims=True)) @ x)
+                + ((y * 2.0) / (q * q).sum(axis=1, keepdims=True)) @ x
+            ),
+            None,
+        ),
+        "needed later": (lambda x: mg.tanh(y := x @ x) @ y, False),
+        "of another type": (lambda x: (x @ x).astype("int64").astype("float64") @ x, True),
+        "gathered": (lambda x: mg.take(x @ x, mg.arange(15, -1, -1), axis=0) @ x, False),
+    }
+    for name, (f, expected) in cases.items():
+        program, _ = native_program(f, x)
+        taken = [b for b in program.memory.buffers if b.in_place_of is not None]
+        assert expected is None or bool(taken) == expected, name
+        np.testing.assert_allclose(mg.compile(f, backend="c")(x).numpy(), f(x).numpy(), rtol=1e-10, err_msg=name)
+
+
+def test_a_variable_is_not_written_over_while_a_later_phase_reads_it():
+    """`w * 2` is cheap, so the last phase computes it again, from the old value, after a phase has made the new one."""
+
+    def f(w):
+        s = (w + 1.0).sum(axis=1, keepdims=True)
+        new = w / s
+        found = (w * 2.0) / (new * new).sum(axis=1, keepdims=True)
+        w.assign(new)
+        return found
+
+    values = np.random.default_rng(0).uniform(1, 2, (5, 8))
+    one, other = mg.Variable(values), mg.Variable(values)
+    np.testing.assert_allclose(mg.compile(lambda: f(one), backend="c")().numpy(), f(other).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12)

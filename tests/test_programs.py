@@ -122,5 +122,5 @@ def test_a_buffer_reused_too_early_is_found(monkeypatch):
 
 def test_the_default_passes_are_the_ones_that_were_tested():
     assert [p.__name__ for p in default_passes()] == [
-        "fold_constants", "simplify", "eliminate_common_subexpressions", "eliminate_dead_code",
+        "fold_constants", "simplify", "reduce_strength", "eliminate_common_subexpressions", "eliminate_dead_code",
     ]  # fmt: skip

@@ -280,6 +280,7 @@ def test_everything_is_on_show():
     assert [s.name for s in f.passes] == [
         "fold_constants",
         "simplify",
+        "reduce_strength",
         "eliminate_common_subexpressions",
         "eliminate_dead_code",
     ]

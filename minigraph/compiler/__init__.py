@@ -17,6 +17,7 @@ from .passes import (
     fold_constants,
     fuse,
     optimize,
+    reduce_strength,
     simplify,
 )
 from .passes.rematerialize import rematerialize
@@ -31,5 +32,5 @@ from .toolchain import find_compiler
 __all__ = [
     "Change", "Executable", "Explanation", "MemoryPlan", "NativeProgram", "Profile", "Program", "Roofline", "Step",
     "default_passes", "eliminate_common_subexpressions", "eliminate_dead_code", "find_compiler", "fold_constants",
-    "fuse", "optimize", "plan_memory", "roofline", "schedule", "simplify", "substitute",
+    "fuse", "optimize", "plan_memory", "reduce_strength", "roofline", "schedule", "simplify", "substitute",
 ]  # fmt: skip

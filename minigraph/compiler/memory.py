@@ -148,9 +148,10 @@ def best_fit(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
 
 def peaks(buffers: Sequence[Buffer], arena: int, steps: int) -> tuple[int, int]:
     """The lower bound of a schedule (the most bytes alive at one time), and the peak of a plan: the arena and the most
-    bytes outside it."""
+    bytes outside it. The bytes of a result that takes another's place are that one's, until the step is done."""
     alive, outside = [0] * (steps + 2), [0] * (steps + 2)
-    for b in buffers:
+    shifted = [b if b.in_place_of is None else b._replace(start=b.start + 1) for b in buffers]
+    for b in [b for b in shifted if b.start <= b.end]:
         for counts in (alive, outside) if b.offset is None else (alive,):
             counts[b.start] += b.nbytes
             counts[b.end + 1] -= b.nbytes
@@ -224,6 +225,4 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
         end = last if key in forever else ends[key]
         offset = offsets.get(id(first[key])) if key in planned and key not in forever else None
         buffers.append(Buffer(n, nbytes(n), position[key], end, offset, taken_over.get(key)))
-    # the bytes of a result that takes another's place are that one's, until the step is done
-    shifted = [b if b.in_place_of is None else b._replace(start=b.start + 1) for b in buffers]
-    return MemoryPlan(buffers, arena, *peaks([b for b in shifted if b.start <= b.end], arena, last))
+    return MemoryPlan(buffers, arena, *peaks(buffers, arena, last))

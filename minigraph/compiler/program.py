@@ -325,17 +325,46 @@ class NativeProgram:
         kept = [key for key in writer if key not in self.entries]
         sizes = {(id(n), i): spec_of(v).nbytes for n in self.order
                  for i, v in enumerate(n.value if type(n.value) is tuple else (n.value,))}  # fmt: skip
-        lives = [(writer[key], last_use[key], sizes[key]) for key in kept]
+        taken = self.taken_over(set(kept), last_use, sizes)
+        first: dict[Key, Key] = {}  # what has a place in the arena -> whose place it is
+        ends: dict[Key, int] = {}
+        for key in kept:
+            owner = first[key] = first[taken[key]] if key in taken else key
+            ends[owner] = max(ends.get(owner, 0), last_use[key])
+        lives = [(writer[key], end, sizes[key]) for key, end in ends.items()]
         wanted = {i: size for i, s in enumerate(self.steps) if (size := self.scratch_of(s))}
         hungry = list(wanted)
         found, self.arena = place([*lives, *[(i, i, size) for i, size in wanted.items()]])
-        self.offsets = dict(zip(kept, found, strict=False))
-        self.scratch = {id(self.steps[i].node): at for i, at in zip(hungry, found[len(kept) :], strict=True)}
+        offsets = dict(zip(ends, found, strict=False))
+        self.offsets = {key: offsets[owner] for key, owner in first.items()}
+        self.scratch = {id(self.steps[i].node): at for i, at in zip(hungry, found[len(ends) :], strict=True)}
         buffers = [
-            Buffer(self.steps[writer[key]].node, sizes[key], writer[key], last_use[key], self.offsets.get(key))
+            Buffer(self.steps[writer[key]].node, sizes[key], writer[key], last_use[key], self.offsets.get(key),
+                   self.steps[writer[taken[key]]].node if key in taken else None)
             for key in writer
-        ]
+        ]  # fmt: skip
         self.memory = MemoryPlan(buffers, self.arena, *peaks(buffers, self.arena, len(self.steps)))
+
+    def taken_over(self, kept: set[Key], last_use: dict[Key, int], sizes: dict[Key, int]) -> dict[Key, Key]:
+        """For results of kernels: the result in whose place they are written, point by point, since it ends there."""
+        taken: dict[Key, Key] = {}
+        over: set[Key] = set()
+        for i, s in enumerate(self.steps):
+            if s.kind != "kernel":
+                continue
+            for key, output in zip(s.writes, s.detail.outputs, strict=True):
+                dtype = s.detail.kernel.members[output].node.dtype
+                for b in s.reads:
+                    old = key_of(b)
+                    if (
+                        key in kept and old in kept and old not in over
+                        and last_use[old] == i and sizes[old] == sizes[key] and b.dtype == dtype
+                        and self.same_point(s, key, old)
+                    ):  # fmt: skip
+                        taken[key] = old
+                        over.add(old)
+                        break
+        return taken
 
     def scratch_of(self, s: Step) -> int:
         """Bytes that a step needs for itself."""
@@ -346,19 +375,19 @@ class NativeProgram:
         return 0
 
     def same_point(self, step: Step, written: Key, read: Key | None) -> bool:
-        """Whether a kernel reads a variable's old value only at the point where it writes the new one."""
+        """Whether a kernel reads an old value only at the point where it writes a new one, and not after that."""
         if step.kind != "kernel":
             return False
         text: KernelText = step.detail
-        inner = [b for b in text.given if key_of(self.outer(step.node, b)) == read]
+        inner = {id(b) for b in text.given if key_of(self.outer(step.node, b)) == read}
         outputs = step.node.attrs["body"].outputs if step.node.op is FUSED else (step.node,)
         new = text.kernel.members[id(outputs[written[1]])]
-        if new.role != "each":
+        if new.role != "each" or any(m.search is not None and id(m.search.start.base) in inner for m in text.members):
             return False
+        last = text.last_phases()
         return all(
-            a.offset == 0 and a.steps == new.place.steps and m.role == "each"
-            and text.level[id(m.node)] <= text.level[id(new.node)]
-            for m in text.members for a in m.operands if any(a.base is b for b in inner)
+            a.offset == 0 and a.steps == new.place.steps and last[id(m.node)] <= text.level[id(new.node)]
+            for m in text.members for a in m.operands if id(a.base) in inner
         )  # fmt: skip
 
     # ----------------------------------------------------------------------------------------------------------- text

@@ -268,6 +268,17 @@ class KernelText:
         level = self.level[id(m.node)]
         return level - 1 if m.role == "row" and not m.node.op.elementwise else level
 
+    def last_phases(self) -> dict[int, int]:
+        """For each member, the last phase in which it is computed: what is cheap is computed again in later phases."""
+        last: dict[int, int] = {}
+        for m in reversed(self.members):
+            phase = last[id(m.node)] = max(self.used_in(m), last.get(id(m.node), 0))
+            for a in m.operands:
+                made = self.kernel.members.get(id(a.base))
+                if made is not None and made.role == "each" and id(made.node) not in self.stashed:
+                    last[id(made.node)] = max(phase, last.get(id(made.node), 0))
+        return last
+
     def worth_keeping(self, m: Member) -> bool:
         """Whether some function in what it is made of, within its phase, is dearer than memory."""
         todo = [m]

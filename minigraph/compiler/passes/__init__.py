@@ -23,6 +23,7 @@ from .fold import fold_constants
 from .fuse import fuse
 from .layout import layout
 from .loops import hoist, share_loops
+from .strength import reduce_strength
 
 Pass = Callable[[Graph], Graph]
 
@@ -47,21 +48,29 @@ class Step(NamedTuple):
 
 
 def default_passes(backend: str = "numpy") -> list[Pass]:
-    """The passes of `mg.compile` for a backend, "numpy" or "c", in order.
+    """The passes of `mg.compile` for a backend, "numpy", "c" or "cuda", in order.
 
-    Those for NumPy change no bit. Of those for C, `hoist`, `expand` and `layout` may add up in another order, so that
+    Those for NumPy change no bit. Of those for C and CUDA, `hoist`, `expand` and `layout` may add up in another order, so that
     the last digits differ.
 
-    For C, composite operations are taken apart and everything that can share a loop is put together.
+    For both, composite operations are taken apart and everything that can share a loop is put together.
 
     >>> [p.__name__ for p in mg.compiler.default_passes()]
-    ['fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code']
-    >>> [p.__name__ for p in mg.compiler.default_passes("c")][4:8]
+    ['fold_constants', 'simplify', 'reduce_strength', 'eliminate_common_subexpressions', 'eliminate_dead_code']
+    >>> [p.__name__ for p in mg.compiler.default_passes("c")][5:9]
     ['share_loops', 'hoist', 'expand', 'layout']
-    >>> [p.__name__ for p in mg.compiler.default_passes("c")][8:]
-    ['fold_constants', 'simplify', 'eliminate_common_subexpressions', 'eliminate_dead_code', 'fuse']
+    >>> [p.__name__ for p in mg.compiler.default_passes("c")][12:]
+    ['eliminate_common_subexpressions', 'eliminate_dead_code', 'fuse']
     """
-    clean: list[Pass] = [fold_constants, simplify, eliminate_common_subexpressions, eliminate_dead_code]
+    clean: list[Pass] = [
+        fold_constants,
+        simplify,
+        reduce_strength,
+        eliminate_common_subexpressions,
+        eliminate_dead_code,
+    ]
+    if backend == "cuda":
+        return [*clean, expand, layout, *clean, fuse]
     return [*clean, share_loops, hoist, expand, layout, *clean, fuse] if backend == "c" else clean
 
 

@@ -141,26 +141,6 @@ def power_one(n: Tensor) -> Tensor | None:
     return x if number(c) == 1 and same_type(x, n) else None
 
 
-@rule("divide")
-def divide_by_power_of_two(n: Tensor) -> Tensor | None:
-    """x / c -> x * (1/c) for a power of two, whose reciprocal is exact"""
-    x, c = n.inputs
-    value = number(c)
-    if (
-        value is None
-        or n.dtype.kind != "f"
-        or c.shape != ()
-        or c.dtype != n.dtype
-        or not np.isfinite(value)
-        or value == 0
-    ):
-        return None
-    mantissa, exponent = np.frexp(value)
-    if abs(mantissa) != 0.5 or abs(exponent) > 100 or n.dtype.itemsize < 4:
-        return None
-    return made("multiply", x, scalar(1.0 / value, c.dtype, c.device), like=n)
-
-
 @rule("abs")
 def absolute_twice(n: Tensor) -> Tensor | None:
     """abs(abs(x)), abs(-x) -> abs(x)"""
@@ -292,12 +272,11 @@ def exp_of_log(n: Tensor) -> Tensor | None:
 # ----------------------------------------------------------------------------------------------------------- the pass
 
 
-def by_operation(tables: Sequence[Sequence[tuple[tuple[str, ...], Rewrite]]]) -> dict[str, list[Rewrite]]:
+def by_operation(table: Sequence[tuple[tuple[str, ...], Rewrite]]) -> dict[str, list[Rewrite]]:
     found: dict[str, list[Rewrite]] = {}
-    for table in tables:
-        for names, rewrite in table:
-            for name in names:
-                found.setdefault(name, []).append(rewrite)
+    for names, rewrite in table:
+        for name in names:
+            found.setdefault(name, []).append(rewrite)
     return found
 
 
@@ -311,7 +290,12 @@ def simplify(graph: Graph, *, value_changing: bool = False) -> Graph:
     -(-x) -> x
     x * 1 -> x
     """
-    rules = by_operation([EXACT, VALUE_CHANGING] if value_changing else [EXACT])
+    return rewritten(graph, [*EXACT, *VALUE_CHANGING] if value_changing else EXACT)
+
+
+def rewritten(graph: Graph, table: Sequence[tuple[tuple[str, ...], Rewrite]]) -> Graph:
+    """The graph after the rules of a table have been applied until none fits."""
+    rules = by_operation(table)
     changes: list[Change] = []
 
     def visit(n: Tensor) -> Tensor:
