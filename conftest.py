@@ -15,7 +15,10 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 # Notebook kernels and other processes that tests start see this checkout, wherever they run.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+HERE = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(HERE), str(HERE / "widgets"), os.environ.get("PYTHONPATH")])
+)
 # The notice that there is no C compiler is for people; outputs of notebooks are compared without it.
 os.environ["PYTHONWARNINGS"] = ",".join(
     filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:no C compiler was found"])
@@ -23,7 +26,8 @@ os.environ["PYTHONWARNINGS"] = ",".join(
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core already: threads of theirs would only fight
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-collect_ignore = ["benchmarks/peers"]  # each needs a framework of its own
+collect_ignore = ["benchmarks/peers", "widgets/build_frontend.py"]  # each needs packages of its own
+collect_ignore_glob = ["*/node_modules/*"]
 
 
 @pytest.fixture(autouse=True)

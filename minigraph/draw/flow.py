@@ -206,8 +206,8 @@ class Flow:
             else:
                 self.boxes[id(n)] = self.draw_operation(n, self.frames[id(places[k])])
         for n in self.graph.nodes:
-            if (box := self.boxes.get(id(n))) is not None:
-                box.nodes += (n,)
+            if id(n) in self.boxes:
+                self.boxes[id(n)].nodes += (n,)
         self.draw_arrows()
         self.keep_frames_apart()
         self.draw_assigns(crowded)

@@ -1,0 +1,27 @@
+// The module that every live view carries: it fetches the script of the views from the one widget that has it.
+// Kept small on purpose: a saved notebook holds a copy for each view.
+async function runtime(model) {
+  const carrier = await model.widget_manager.get_model(model.get("_runtime").slice("IPY_MODEL_".length));
+  const source = carrier.get("source");
+  if (globalThis.minigraphRuntime?.source !== source) {
+    const script = document.createElement("script");
+    script.textContent = source;
+    document.head.append(script);
+    script.remove();
+    globalThis.minigraphRuntime.source = source;
+  }
+  return globalThis.minigraphRuntime;
+}
+function render({ model, el }) {
+  let stop = () => {};
+  const channel = {
+    get: (name) => model.get(name),
+    set: (name, value) => { model.set(name, value); model.save_changes(); },
+    on: (name, call) => { model.on(`change:${name}`, call); return () => model.off(`change:${name}`, call); },
+    send: (message) => model.send(message),
+    onMessage: (call) => { model.on("msg:custom", call); return () => model.off("msg:custom", call); },
+  };
+  runtime(model).then((r) => { stop = r.mount(el, channel); }, (error) => { el.textContent = String(error); });
+  return () => stop();
+}
+export default { render };
