@@ -50,8 +50,8 @@ class Step(NamedTuple):
 def default_passes(backend: str = "numpy") -> list[Pass]:
     """The passes of `mg.compile` for a backend, "numpy", "c" or "cuda", in order.
 
-    Those for NumPy change no bit. Of those for C and CUDA, `hoist`, `expand` and `layout` may add up in another order, so that
-    the last digits differ.
+    Those for NumPy change no bit. Of those for C and CUDA, `hoist`, `expand` and `layout` may add up in another order,
+    so that the last digits differ.
 
     For both, composite operations are taken apart and everything that can share a loop is put together.
 
