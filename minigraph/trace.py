@@ -32,6 +32,7 @@ from . import backend
 from . import tree as pytree
 from .autodiff import history, stop_gradient
 from .compiler import Program, Step
+from .compiler.entry import MISSED, load, write_entry
 from .compiler.explain import Explanation, explain
 from .compiler.passes.rematerialize import bytes_of
 from .compiler.profile import Profile, profile
@@ -442,7 +443,6 @@ class Version:
         leaves, structure = pytree.flatten((args, kwargs))
         fn = compiled.fn
         self.signature = signature
-        given: Sequence[Any] = args if not kwargs else (None,)
         before = guards_of(fn)
         for label, x, a in zip(compiled.labels(args, kwargs), leaves, signature[1], strict=True):
             if a.kind == "static":
@@ -497,12 +497,9 @@ class Version:
         self.guards += [gradients_guard(v) for v in recorder.reads if isinstance(v, Variable)]
         self.guards += [absence_guard(v, t is None) for v, t in recorder.reads.items() if isinstance(v, Gradient)]
         self.watch = Watch(self.guards)
-        plain = all(type(x) is Tensor for x in given) and not compiled.static_argnames
-        self.plain: list[Any] | None = None  # shape, dtype, requires_grad of each argument, if all are tensors
-        if plain and (mode.get() or ORDINARY).grad and backend.only_numpy:
-            self.plain = [(x.value.shape, x.value.dtype, x.requires_grad) for x in given]
         self.captured = [n for n in graph.constants if n.seq < recorder.start and not (n.attrs and "weak" in n.attrs)]
-        self.keep_alive = leaves  # static arguments are recognised by identity
+        self.leaves, self.labels = leaves, labels  # kept because static arguments are recognised by identity
+        self.has_run = False
 
     @staticmethod
     def refuse_side_effects(compiled: Compiled, before: Iterable[Guard], states: Sequence[Any]) -> None:
@@ -524,21 +521,20 @@ class Version:
                     remedy="use mg.random, whose generator is part of the graph, or pass the numbers as an argument",
                 )
 
-    def arrays_like(self, args: tuple[Any, ...]) -> list[Any] | None:
-        """The arrays of plain positional tensors on the CPU, if they are what this version was traced for; else None,
-        and the signature has to be compared. This saves a small step half of its overhead."""
-        expected = self.plain
-        if expected is None or len(args) != len(expected) or not backend.only_numpy:
+    @functools.cached_property
+    def enter(self) -> Callable[[tuple[Any, ...], dict[str, Any]], Any] | None:
+        """The short way: `enter(args, kwargs)` does a whole call, if everything is as usual, or returns `MISSED`.
+
+        None where there is none: where results are to be differentiable, or where arguments are not understood.
+        """
+        if any(self.differentiable):
             return None
-        arrays = []
-        for x, (shape, dtype, needs) in zip(args, expected, strict=True):
-            if type(x) is not Tensor or x.requires_grad is not needs:
-                return None
-            v = x.value
-            if v.dtype is not dtype or v.shape != shape:
-                return None
-            arrays.append(v)
-        return arrays
+        structure, signature = self.signature
+        results = self.out_structure, self.template
+        found = write_entry(
+            structure, self.leaves, signature, self.labels, self.arrays, self.program, self.watch, results
+        )
+        return None if found is None else load(*found)["enter"]
 
     def stale(self) -> str | None:
         """Why this version must not be used now: the guard that fails, in words; None when all hold."""
@@ -609,6 +605,7 @@ class Compiled:
         self.versions: dict[Any, list[Version]] = {}  # newest last; of each signature, newest first
         self.traces: list[str] = []
         self.last: Version | None = None
+        self.enter: Callable[..., Any] | None = None  # the short way into the version used last, once it has run twice
         self._lock = threading.RLock()
         self._parameters = parameter_names(fn)
         unknown = set(self.static_argnames) - set(self._parameters)
@@ -651,17 +648,27 @@ class Compiled:
         return {i for i, name in enumerate(names) if name in self.static_argnames}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        enter = self.enter
+        if enter is not None:
+            result = enter(args, kwargs)
+            if result is not MISSED:
+                return result
         now = mode.get()
         if now is not None and now.recorder is not None and now.recorder.symbolic:
             return self.fn(*args, **kwargs)  # inside another trace: part of that graph
-        last = self.last
-        if now is None and last is not None and not kwargs:
-            fitting = last.arrays_like(args)
-            if fitting is not None and last.stale() is None:
-                return last.run(fitting, args)
         signature, arrays, leaves = self.signature(args, kwargs)
         version = self.version(signature, args, kwargs)
-        return version.run(arrays, leaves)
+        result = version.run(arrays, leaves)
+        if now is None:
+            if version.has_run and version is self.last:
+                self.enter = version.enter
+            version.has_run = True
+        return result
+
+    def use(self, version: Version) -> None:
+        """Make it the version used last."""
+        if version is not self.last:
+            self.enter, self.last = None, version
 
     def version(self, signature: Any, args: Any, kwargs: Any) -> Version:
         grad = (mode.get() or ORDINARY).grad
@@ -677,7 +684,7 @@ class Compiled:
             version = Version(self, signature, args, kwargs)
             self.versions[key] = [version, *self.versions.pop(key, ())][:8]
             self.traces.append(why)
-            self.last = version
+            self.use(version)
             if len(self.traces) in (8, 32, 128):
                 warnings.warn(
                     f"{self.name} has been traced {len(self.traces)} times; the last time because {why}. "
@@ -693,7 +700,7 @@ class Compiled:
         for version in self.versions.get(key, ()):
             why = version.stale()
             if why is None:
-                self.last = version
+                self.use(version)
                 return version, ""
             reason = reason or why
         return None, reason

@@ -4,25 +4,30 @@ Variables that the program assigns live at home: in arrays of the executor's own
 the C function writes over, so that a step allocates and copies nothing. Tensors are immutable all the same. Before each
 call the executor counts references: if anybody else holds one of these tensors or arrays, the program moves to new
 arrays first, and the holder keeps the old ones (see `optim/flat.py`, which does the same for optimisers).
+
+A call goes one of two ways. The usual one is `step`, a function written for this program (`entry`). Where there is more
+to do, `run` does it: at the first call, when variables have been assigned or are held by somebody, when arrays have to
+be made contiguous, for operations without C, and after an error.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
-from operator import attrgetter, is_
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
+from ..errors import GraphError
 from ..graph import Graph
 from ..interrupt import held
 from ..op import common_device, explained
 from ..tensor import Tensor
 from ..variable import Gradient
 from . import blas, toolchain
+from .entry import LARGE, load, write_native
 from .nested import PRESSED
 from .passes import Pass
 from .program import NativeProgram, OutOfRange, key_of
@@ -41,11 +46,7 @@ from .statements import (
 )
 from .threads import threads
 
-_tensor, _grad = attrgetter("_tensor"), attrgetter("_grad")
-
-
-LARGE = 1 << 18  # bytes from which on an output's memory is used again
-ALONE = 3  # references to an array that only `Native.returned` holds, counted where `fresh` looks at it
+ALONE = 3  # references to an array that only `Native.returned` holds, counted where `result` looks at it
 
 
 class Native:
@@ -55,6 +56,10 @@ class Native:
     Attributes:
         program: the plan and its C text.
         library: what was compiled.
+        at_home: says whether all assigned variables are where this program left them, and nobody else can see those
+            arrays.
+        step: the usual way through, `step(*arrays)`: it returns None where only the general way leads on; None if it
+            always does.
     """
 
     def __init__(self, graph: Graph, passes: Sequence[Pass] = ()):
@@ -63,14 +68,12 @@ class Native:
         self.library = toolchain.build(self.program.source, openmp=self.program.parallel)
         self.function = getattr(self.library, self.program.symbol)
         self.function.argtypes, self.function.restype = [ctypes.c_void_p], ctypes.c_int
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a handler of signals may run in the middle of a call, and call again
         p = self.program
         g = p.graph
         self.inputs, self.outputs = len(g.inputs), [(t.shape, t.dtype) for t in g.outputs]
         self.cells = [cell for cell, t in g.assigns.items() if t is not None]
         self.cleared = [cell for cell, t in g.assigns.items() if t is None]
-        self.variables = [c for c in self.cells if not isinstance(c, Gradient)]
-        self.owners = [c.variable for c in self.cells if isinstance(c, Gradient)]
         self.others = [c for c in g.reads if c not in set(self.cells)]
         self.carried = {id(c) for c in g.reads}
         self.reads = list(g.reads)
@@ -97,17 +100,39 @@ class Native:
         self.waiting = held()
         self.returned: list[np.ndarray | None] = [None] * len(self.outputs)
         self.homes: list[np.ndarray] = []
-        self.alone = -1
+        self.running = False
+        self.calls_back = f"p[{CALLBACK}]" in p.source
+        self.entry, names = write_native(self)
+        self.names = load(self.entry, names)
+        self.at_home: Callable[[], bool] = names["at_home"]
+        self.step: Callable[..., list[Any] | None] | None = names.get("step")
         self.current: dict[int, Any] = {}
         self.error: BaseException | None = None
 
     # -------------------------------------------------------------------------------------------------------- calling
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        given = [a if type(a) is np.ndarray else np.asarray(a) for a in arrays]
+        results = self.step(*given) if self.step is not None else None
+        if results is not None:
+            return results
         with held() as waiting, self.lock:  # an interrupt waits for the end of the step, or of a round of a loop
-            self.waiting = waiting
-            return self.run(arrays)
+            if self.running:
+                raise GraphError(
+                    "a compiled function is called from inside of its own call",
+                    actual="by an operation without C, or by a handler of signals",
+                    remedy="note what is to be done, and do it after the call",
+                )
+            self.waiting, self.running = waiting, True
+            self.names["ready"] = False
+            try:
+                results = self.run(given)
+            finally:
+                self.running = False
+            self.names["ready"] = True
+            return results
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """The general way."""
         table, p = self.table, self.program
         settled = self.at_home()
         if not settled:
@@ -118,7 +143,7 @@ class Native:
         others = [a if type(a) is np.ndarray else np.asarray(a) for a in others]
         for entry, a in zip(self.where_others, others, strict=True):
             table[entry] = id(a)
-        results = self.fresh()
+        results = [self.result(i) for i in range(len(self.outputs))]
         table[p.first_root : p.first_root + len(results)] = list(map(id, results))
         status = self.start(given, others, results)
         if status == NOT_CONTIGUOUS:
@@ -133,23 +158,20 @@ class Native:
         self.current = {}
         if status != OK:
             raise self.failure(status)
-        if not settled or self.cleared:
+        if not settled:
             self.settle()
-            if self.alone < 0:
-                self.alone = sum(map(getrefcount, self.watched))
+        for cell in self.cleared:
+            cell.store(None)
         return results
 
-    def fresh(self) -> list[np.ndarray]:
-        """Arrays for the outputs. A large one that was returned before and that nobody holds any more is taken again:
+    def result(self, i: int) -> np.ndarray:
+        """An array for an output. A large one that was returned before and that nobody holds any more is taken again:
         the system would clear each page of a new one first."""
-        results = []
-        for i, (shape, dtype) in enumerate(self.outputs):
-            last = self.returned[i]
-            if last is None or getrefcount(last) != ALONE:
-                last = np.empty(shape, dtype)
-                self.returned[i] = last if last.nbytes >= LARGE else None
-            results.append(last)
-        return results
+        last = self.returned[i]
+        if last is None or getrefcount(last) != ALONE:
+            last = np.empty(*self.outputs[i])
+            self.returned[i] = last if last.nbytes >= LARGE else None
+        return last
 
     def start(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> int:
         """Call the C function."""
@@ -177,15 +199,6 @@ class Native:
         return [float(t) * 1e-9 for t in best]
 
     # ------------------------------------------------------------------------------------------------------ variables
-    def at_home(self) -> bool:
-        """Whether all assigned variables are where this program left them, and nobody else can see those arrays."""
-        return (
-            self.alone >= 0
-            and all(map(is_, map(_tensor, self.variables), self.tensors))
-            and all(map(is_, map(_grad, self.owners), self.gradients))
-            and sum(map(getrefcount, self.watched)) == self.alone
-        )
-
     def move(self) -> None:
         """New arrays for all assigned variables, with their values where the program reads them."""
         homes = []
@@ -195,24 +208,25 @@ class Native:
             else:
                 like = (c.variable if isinstance(c, Gradient) else c)._tensor
                 homes.append(np.empty(like.shape, like.dtype))
-        self.homes, self.alone = homes, -1
-        self.watched: list[Any] = []
-        self.tensors: list[Any] = []
-        self.gradients: list[Any] = []
+        self.homes = homes
+        self.names.update({f"t{i}": None for i in range(len(homes))}, watched=[], alone=-1)
         for array, entries in zip(homes, self.where, strict=True):
             for entry in entries:
                 self.table[entry] = id(array)
 
     def settle(self) -> None:
-        """After a successful run: let the variables show the arrays."""
-        if self.alone < 0:
-            for cell, array in zip(self.cells, self.homes, strict=True):
-                cell.store(array)
-            self.tensors = [v._tensor for v in self.variables]
-            self.gradients = [v._grad for v in self.owners]
-            self.watched = [*self.homes, *self.tensors]
-        for cell in self.cleared:
-            cell.store(None)
+        """After a successful run: let the variables show the arrays, and count who holds them."""
+        names, tensors = self.names, []
+        for i, (cell, array) in enumerate(zip(self.cells, self.homes, strict=True)):
+            cell.store(array)
+            if isinstance(cell, Gradient):
+                names[f"t{i}"] = array
+            else:
+                names[f"t{i}"] = cell._tensor
+                tensors.append(cell._tensor)
+        names["watched"] = [*self.homes, *tensors]
+        del array, tensors
+        names["alone"] = sum(map(getrefcount, names["watched"]))
 
     # --------------------------------------------------------------------------------------------- operations without C
     def show(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> None:
