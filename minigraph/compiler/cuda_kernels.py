@@ -317,11 +317,10 @@ class Piece(KernelText):
         """The values that the threads of a warp or a block have, put together."""
         self.writer.functions.setdefault("warp_fold", WARP_FOLD)
         fold, kind = self.writer.fold(n.op.name), wide(n)
-        value = name if kind == c_type(n.dtype) else f"({kind}){name}"
         if scope == "warp":
-            return f"warp_fold<{fold}>({value})"
+            return f"warp_fold<{fold}, {kind}>({name})"
         self.writer.functions.setdefault("block_fold", BLOCK_FOLD)
-        return f"block_fold<{fold}, {kind}>({value}, {self.start(n)})"
+        return f"block_fold<{fold}, {kind}>({name}, {self.start(n)})"
 
     def narrow(self, n: Tensor, text: str) -> str:
         """What has been put together, in the type of the result."""

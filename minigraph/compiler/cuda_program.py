@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend import cpu, transfer
+from ..backend import Device, cpu, device_of, transfer
 from ..graph import Graph, copy_node
 from ..op import Spec, spec_of
 from ..tensor import Tensor
+from ..variable import INPUT, leaf
 from .cuda_kernels import PRELUDE, CudaKernel, CudaWriter, Launch
 from .expressions import Unsupported
 from .loops import Kernel, View, Views, contiguous, is_view
@@ -60,26 +61,86 @@ class Call(NamedTuple):
     results: tuple[tuple[Place, Spec], ...]
 
 
-def on_host(graph: Graph) -> Graph:
-    """The same graph as if its arrays were on the CPU; its constants are copied there."""
-    new: dict[int, Tensor] = {}
+class Split(NamedTuple):
+    """A graph in two: what is computed on the CPU beforehand, and what is computed on the GPU.
+
+    Attributes:
+        front: on the CPU; its outputs are what moves to the GPU, and then the outputs that stay. None: nothing.
+        back: on the GPU, written as if it were on the CPU; its inputs are those on the GPU, and then what moves there.
+        inputs: for each input of the whole, whether it is one of `front`. outputs: the same for outputs.
+        moving: how many results of `front` move. device: the GPU.
+    """
+
+    front: Graph | None
+    back: Graph
+    inputs: tuple[bool, ...]
+    outputs: tuple[bool, ...]
+    moving: int
+    device: Device
+
+
+def place_of(n: Tensor) -> Device:
+    """The device of a node's result, or of its first one."""
+    value = n.value[0] if type(n.value) is tuple else n.value
+    return value.device if type(value) is Spec else device_of(value)
+
+
+def moves(n: Tensor) -> bool:
+    """Whether a node moves its operand from the CPU to a GPU."""
+    return n.op is not None and n.op.name == "to_device" and place_of(n.inputs[0]) == cpu and place_of(n) != cpu
+
+
+def gpu_of(graph: Graph) -> Device | None:
+    """The one GPU on which a graph computes, after some numbers perhaps that are computed on the CPU and move there
+    (the step size of an optimiser); None if it computes elsewhere, or to and fro."""
+    places = {id(n): place_of(n) for n in graph.nodes}
+    gpus = set(places.values()) - {cpu}
+    mixed = any(places[id(x)] != places[id(n)] for n in graph.nodes if not moves(n) for x in n.inputs)
+    return gpus.pop() if len(gpus) == 1 and not mixed and all(d.kind == "cuda" for d in gpus) else None
+
+
+def split(graph: Graph) -> Split:
+    """Take a graph apart. Constants on the GPU are copied to the CPU, where passes may compute with them."""
 
     def here(value: Any) -> Any:
         if type(value) is tuple:
             return tuple(map(here, value))
         return Spec(value.shape, value.dtype) if type(value) is Spec else transfer(value, cpu)
 
+    def in_front(t: Tensor | None) -> bool:
+        return t is not None and place_of(t) == cpu
+
+    moved = [n for n in graph.nodes if moves(n)]
+    new: dict[int, Tensor] = {}
     for n in graph.nodes:
-        new[id(n)] = copy_node(n, [new[id(x)] for x in n.inputs])
-        new[id(n)].value = here(n.value)
-    return Graph(
+        if in_front(n):
+            continue
+        if moves(n):
+            name = n.name or f"number{len(new)}"
+            new[id(n)] = leaf(INPUT, here(n.value), {"name": name}, name=name)
+        else:
+            new[id(n)] = copy_node(n, [new[id(x)] for x in n.inputs])
+            new[id(n)].value = here(n.value)
+    back = Graph(
         new.values(),
-        [new[id(n)] for n in graph.inputs],
-        [new[id(n)] for n in graph.outputs],
-        reads={cell: new[id(n)] for cell, n in graph.reads.items()},
-        assigns={cell: None if t is None else new[id(t)] for cell, t in graph.assigns.items()},
+        [new[id(n)] for n in (*[x for x in graph.inputs if not in_front(x)], *moved)],
+        [new[id(n)] for n in graph.outputs if not in_front(n)],
+        reads={cell: new[id(n)] for cell, n in graph.reads.items() if not in_front(n)},
+        assigns={cell: None if t is None else new[id(t)] for cell, t in graph.assigns.items() if not in_front(t)},
         name=graph.name,
     )
+    nodes = [n for n in graph.nodes if in_front(n)]
+    front = Graph(
+        nodes,
+        [n for n in graph.inputs if in_front(n)],
+        [*[n.inputs[0] for n in moved], *[n for n in graph.outputs if in_front(n)]],
+        reads={cell: n for cell, n in graph.reads.items() if in_front(n)},
+        assigns={cell: t for cell, t in graph.assigns.items() if in_front(t)},
+        name=f"{graph.name} on the CPU",
+    )
+    inputs, outputs = tuple(map(in_front, graph.inputs)), tuple(map(in_front, graph.outputs))
+    device = next(place_of(n) for n in graph.nodes if not in_front(n))
+    return Split(front if nodes else None, back, inputs, outputs, len(moved), device)
 
 
 class CudaProgram(NativeProgram):

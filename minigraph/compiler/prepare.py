@@ -1,8 +1,9 @@
 """From a graph to something that runs on arrays, with its variables: the last step of `mg.compile` and `Graph.run`.
 
-A program has a backend. "c" turns the whole graph into one C function; "numpy" into a Python function that calls NumPy
-(or CuPy, where the arrays are). Unless it is chosen, C is taken where there is a compiler and everything is on the CPU.
-If C cannot be had, for whatever reason, the program says so once and runs on NumPy: slower, and right.
+A program has a backend. "c" turns the whole graph into one C function; "cuda" into functions of a GPU; "numpy" into a
+Python function that calls NumPy (or CuPy, where the arrays are). Unless it is chosen, C is taken where there is a
+compiler and everything is on the CPU, and CUDA where everything is on one GPU. If that cannot be had, for whatever
+reason, the program says so once and runs on NumPy or CuPy: slower, and right.
 
 Whoever watches (hooks, anomaly mode) sees the graph run node by node, whatever the backend.
 """
@@ -24,7 +25,7 @@ from .passes.rematerialize import rematerialize
 from .program import OutOfRange
 from .run import Executable
 
-BACKENDS = ("c", "numpy")
+BACKENDS = ("c", "cuda", "numpy")
 
 
 class NoticeWarning(UserWarning):
@@ -51,15 +52,20 @@ def on_cpu(graph: Graph) -> bool:
 
 
 def choose(backend: str | None, graph: Graph) -> str:
-    """The backend for a graph: as asked for, as the environment variable MINIGRAPH_BACKEND says, or C where possible.
+    """The backend for a graph: as asked for, as the environment variable MINIGRAPH_BACKEND says, or C or CUDA, where
+    possible.
 
     Raises:
         ArgumentError: there is no such backend.
     """
     wanted = backend or os.environ.get("MINIGRAPH_BACKEND") or None
     if wanted is not None and wanted not in BACKENDS:
-        raise ArgumentError("compile: backend", expected='"c" or "numpy"', actual=repr(wanted))
-    if wanted == "numpy" or not on_cpu(graph):
+        raise ArgumentError("compile: backend", expected='"c", "cuda" or "numpy"', actual=repr(wanted))
+    if not on_cpu(graph):
+        from .cuda_program import gpu_of
+
+        return "cuda" if wanted in (None, "cuda") and gpu_of(graph) is not None else "numpy"
+    if wanted == "numpy":
         return "numpy"
     from .toolchain import find_compiler
 
@@ -75,8 +81,8 @@ class Program:
 
     Attributes:
         traced, graph: before and after the passes. steps: what each pass did.
-        backend: "c" or "numpy".
-        native: the C program; None with the backend "numpy".
+        backend: "c", "cuda" or "numpy".
+        native: the program in C or CUDA C; None with the backend "numpy".
         budget: the bytes that intermediate results and results may take; None if nobody said.
         executable: the program in NumPy, which also runs node by node.
     """
@@ -101,15 +107,30 @@ class Program:
                 notice(f"{graph.name}: the C compiler failed, so it runs on NumPy. {error}")
                 self.backend = "numpy"
                 self.prepare()
+        elif self.backend == "cuda":
+            from .cuda import Cuda
+
+            try:
+                self.native = Cuda(self.graph, self.parts)
+            except CompilerError as error:
+                notice(f"{graph.name}: compiling for the GPU failed, so CuPy runs it step by step. {error}")
+                self.backend = "numpy"
+                self.prepare()
 
     def prepare(self) -> None:
         self.passes = default_passes(self.backend) if self.chosen_passes is None else self.chosen_passes
         within = [] if self.budget is None else [rematerialize(self.budget, backend=self.backend)]
-        self.graph, self.steps = optimize(self.traced, [*self.passes, *within])
+        graph = self.traced
+        if self.backend == "cuda":
+            from .cuda_program import split
+
+            self.parts = split(graph)
+            graph = self.parts.back
+        self.graph, self.steps = optimize(graph, [*self.passes, *within])
 
     @cached_property
     def executable(self) -> Executable:
-        if self.native is None or self.chosen_passes is not None:
+        if self.native is None or (self.chosen_passes is not None and self.backend != "cuda"):
             return Executable(self.graph)
         return Executable(optimize(self.traced, default_passes("numpy"))[0])
 
