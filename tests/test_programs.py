@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from programs import programs, run
+from random_programs import differences as between_all_ways
+from random_programs import program, smallest
 
 import minigraph as mg
-from minigraph.compiler import default_passes
+from minigraph.compiler import default_passes, expressions, find_compiler
 from minigraph.compiler.passes import algebra
 
+# how many programs: the fast suite tries few, `MINIGRAPH_PROGRAMS=20000` takes hours
 EXAMPLES = int(os.environ.get("MINIGRAPH_PROGRAMS", "150"))
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def differences(program, passes=None):
+def differences(given, passes=None):
     """What differs between modes for a program; an empty list if nothing does."""
-    shapes, instructions, seed = program
+    shapes, instructions, seed = given
     rng = np.random.default_rng(seed)
     inputs = [mg.tensor(rng.uniform(-1, 1, shape).astype("float32")) for shape in shapes]
     others = [mg.tensor(rng.uniform(-1, 1, shape).astype("float32")) for shape in shapes]
@@ -124,3 +127,48 @@ def test_the_default_passes_are_the_ones_that_were_tested():
     assert [p.__name__ for p in default_passes()] == [
         "fold_constants", "simplify", "reduce_strength", "eliminate_common_subexpressions", "eliminate_dead_code",
     ]  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- all ways
+
+CHUNK = 25  # programs that the C compiler gets at a time
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
+
+
+def report(found, monkeypatch, flags):
+    """What differs, for people: of the first program, the smallest part that still differs."""
+    number = min(found)
+    small = smallest(program(number), lambda p: bool(between_all_ways([p], monkeypatch, flags)))
+    return f"{len(found)} programs differ: {sorted(found)}\n{found[number]}\nsmallest: {small}"
+
+
+@needs_compiler
+def test_random_programs_agree_in_all_ways_to_run_them(monkeypatch):
+    """Dynamic mode, static mode without passes, the NumPy plan and C with all passes, for programs 0, 1, 2, ...
+
+    Every tenth chunk is compiled as for users, the others with little optimisation, which is several times faster."""
+    for first in range(0, EXAMPLES if EXAMPLES > 150 else CHUNK, CHUNK):
+        flags = ("-O3",) if first // CHUNK % 10 == 9 else ("-O1",)
+        found = between_all_ways([program(k) for k in range(first, first + CHUNK)], monkeypatch, flags)
+        assert not found, report(found, monkeypatch, flags)
+
+
+@needs_compiler
+def test_a_planted_mistake_in_c_is_found(monkeypatch):
+    """Operands exchanged in an expression."""
+    few = [program(k) for k in range(6)]
+    flags = ("-O0",)
+    assert not between_all_ways(few, monkeypatch, flags, ways=("c",))
+    write = expressions.Writer.__call__
+    with monkeypatch.context() as planted:
+        planted.setattr(expressions.Writer, "__call__", lambda self, n, operands: write(
+            self, n, operands[::-1] if n.op.name == "divide" else operands))  # fmt: skip
+        assert between_all_ways(few, monkeypatch, flags, ways=("c",))
+
+
+@needs_compiler
+def test_the_smallest_part_of_a_program_that_fails_is_found():
+    p = program(3)
+    wanted = p.instructions[len(p.instructions) // 2][0]
+    small = smallest(p, lambda q: wanted in [name for name, _, _ in q.instructions])
+    assert [name for name, _, _ in small.instructions if name != "same"] == [wanted]
