@@ -136,7 +136,9 @@ def trained(backend="c"):
 
 
 @needs_c
-def test_what_a_caller_holds_stays():
+@pytest.mark.parametrize("in_c", [True, False])
+def test_what_a_caller_holds_stays(monkeypatch, in_c):
+    monkeypatch.setattr(entry, "COUNTABLE", in_c and entry.COUNTABLE)
     step, cells, one = trained()
     results, held = [], []
     for k in range(4, 12):
@@ -256,6 +258,40 @@ def test_a_handler_may_call_the_function_that_it_interrupts(handler):
 
     for _ in lines_of(action, nested):
         assert {float(x) for c in cells for x in c.numpy()} == {float(calls)}
+
+
+@needs_c
+@pytest.mark.skipif(not entry.COUNTABLE, reason="references are counted before the C is called")
+def test_what_a_handler_keeps_in_the_middle_of_a_call_stays():
+    step, cells, one = trained()
+    kept = []
+
+    def keep():
+        kept.append((cells[0].read(), cells[1].value, cells[0].numpy().copy(), cells[1].numpy().copy()))
+
+    for k, _ in enumerate(lines_of(lambda: step(one), keep), 4):
+        tensor, array, *values = kept.pop() if kept else (cells[0], cells[1].numpy(), k, k)
+        assert (tensor.numpy() == values[0]).all() and (array == values[1]).all()
+        assert {float(x) for c in cells for x in c.numpy()} == {float(k)}
+
+
+@needs_c
+def test_a_count_before_the_last_moment_is_found(monkeypatch):
+    """Planted: references are counted by Python, after which a handler may still run."""
+    monkeypatch.setattr(entry, "COUNTABLE", False)
+    with pytest.raises(AssertionError):
+        test_what_a_handler_keeps_in_the_middle_of_a_call_stays()
+
+
+@needs_c
+def test_the_count_is_of_references():
+    objects = [object() for _ in range(3)]
+    addresses = list(map(id, objects))
+    before = entry.references(addresses)
+    another = objects[1]
+    assert entry.references(addresses) == before + 1
+    del another
+    assert entry.references(addresses) == before
 
 
 @needs_c

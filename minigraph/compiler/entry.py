@@ -13,6 +13,7 @@ general way, which knows what to do about it.
 from __future__ import annotations
 
 import builtins
+import ctypes
 import math
 from collections.abc import Sequence
 from sys import getrefcount
@@ -41,15 +42,43 @@ def load(source: str, names: dict[str, Any]) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------ from arrays to C and back
 
-AT_HOME = """def at_home():
+COUNT = """
+/* The program, if the objects from p[{first}] on have p[{last}] references altogether: then nobody else holds them.
+   CPython counts at the very beginning of each object. */
+int {symbol}_counting(char **p) {{
+  size_t references = 0;
+  for (int i = {first}; i < {last}; i++) references += *(size_t *)p[i];
+  return references == (size_t)p[{last}] ? {symbol}(p) : {held};
+}}
+"""
+
+
+def references(addresses: Sequence[int]) -> int:
+    """The sum of the counts that are at these addresses, as `COUNT` finds it."""
+    return sum([ctypes.c_size_t.from_address(a).value for a in addresses])
+
+
+def countable() -> bool:
+    """Whether this Python counts references where `COUNT` looks. (One without its global lock does not.)"""
+    x = object()
+    before = references([id(x)])
+    another = x
+    return references([id(another)]) == before + 1
+
+
+COUNTABLE = countable()
+AT_HOME = """def shown():
     return (
         {conditions}
     )
+
+def at_home():
+    return shown() and sum(map(getrefcount, watched)) == alone
 """
 STEP = """
 def step({arguments}):
     with lock:
-        if not (ready and at_home()):
+        if not (ready and {there}()):
             return None
         {lines}
         if failed:
@@ -61,24 +90,24 @@ def step({arguments}):
 def write_native(native: Any) -> tuple[str, dict[str, Any]]:
     """For a program in C: the text of two functions, and the names that it uses.
 
-    `at_home()` says whether all variables that the program assigns show the arrays that it left there, and nobody else
-    can see these. `step(*arrays)` runs the program, and returns the results; or None, and nothing has happened.
+    `shown()` says whether all variables that the program assigns show the arrays that it left there, and `at_home()`
+    whether besides nobody else can see these. `step(*arrays)` runs the program, and returns the results; or None, and
+    nothing has happened. That nobody holds a variable's value is then found out in C (`COUNT`).
 
     Addresses are entered and the C is called in one line, in which there is nothing at which Python would look for
-    signals: their handlers may call the same function, which uses the same table.
+    signals: their handlers may call the same function, which uses the same table, and may keep values of variables.
     """
     names: dict[str, Any] = {
-        "lock": native.lock, "table": native.table, "address": native.address, "function": native.function,
+        "lock": native.lock, "table": native.table, "address": native.address,
+        "function": native.counting if COUNTABLE else native.function,
         "result": native.result, "empty": np.empty, "ndarray": np.ndarray, "getrefcount": getrefcount,
-        "watched": [], "alone": -1, "ready": False,
+        "watched": [], "alone": -1 if native.cells else 0, "ready": False,
     }  # fmt: skip
     conditions = []
     for i, cell in enumerate(native.cells):
         gradient = isinstance(cell, Gradient)
         names[f"v{i}"], names[f"t{i}"] = cell.variable if gradient else cell, None
         conditions.append(f"v{i}.{'_grad' if gradient else '_tensor'} is t{i}")
-    if conditions:
-        conditions.append("sum(map(getrefcount, watched)) == alone")
     source = AT_HOME.format(conditions="\n        and ".join(conditions) or "True")
     if not native.calls_back and not native.cleared:
         arguments = [f"x{i}" for i in range(native.inputs)]
@@ -98,7 +127,10 @@ def write_native(native: Any) -> tuple[str, dict[str, Any]]:
         lines += [f"a{k} = id({x})" for k, x in zip(entries, [*arguments, *others, *results], strict=True)]
         lines.append("; ".join([*[f"table[{k}] = a{k}" for k in entries], "failed = function(address)"]))
         source += STEP.format(
-            arguments=", ".join(arguments), lines="\n        ".join(lines), results=", ".join(results)
+            there="shown" if COUNTABLE else "at_home",
+            arguments=", ".join(arguments),
+            lines="\n        ".join(lines),
+            results=", ".join(results),
         )
     return source, names
 
@@ -198,10 +230,10 @@ def write_entry(
         if type(x) is not np.ndarray:
             return None
         arrays.append(name(x, "c"))
-    native = program.native
     given = ", ".join(arrays)
-    if native is not None and native.step is not None:
-        names["step"] = native.step
+    step = getattr(program.native, "step", None)
+    if step is not None:
+        names["step"] = step
         run = [f"results = step({given})", "if results is None:", f"    results = run([{given}])"]
     else:
         run = [f"results = run([{given}])"]

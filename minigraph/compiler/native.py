@@ -27,7 +27,7 @@ from ..op import common_device, explained
 from ..tensor import Tensor
 from ..variable import Gradient
 from . import blas, toolchain
-from .entry import LARGE, load, write_native
+from .entry import COUNT, LARGE, load, references, write_native
 from .nested import PRESSED
 from .passes import Pass
 from .program import NativeProgram, OutOfRange, key_of
@@ -46,6 +46,7 @@ from .statements import (
 )
 from .threads import threads
 
+HELD = -1  # what a function that counts references returns when somebody holds a variable's value
 ALONE = 3  # references to an array that only `Native.returned` holds, counted where `result` looks at it
 
 
@@ -65,9 +66,6 @@ class Native:
     def __init__(self, graph: Graph, passes: Sequence[Pass] = ()):
         library = blas.find()
         self.program = NativeProgram(graph, products=library is not None, threads=threads(), passes=passes)
-        self.library = toolchain.build(self.program.source, openmp=self.program.parallel)
-        self.function = getattr(self.library, self.program.symbol)
-        self.function.argtypes, self.function.restype = [ctypes.c_void_p], ctypes.c_int
         self.lock = threading.RLock()  # a handler of signals may run in the middle of a call, and call again
         p = self.program
         g = p.graph
@@ -81,9 +79,16 @@ class Native:
         roots = {id(c): p.first_root + len(self.outputs) + i for i, c in enumerate(self.cells)}
         self.where = [[e[id(c)] for e in (roots, arguments) if id(c) in e] for c in self.cells]
         self.where_others = [arguments[id(c)] for c in self.others]
-        size = p.first_constant + len(p.constants)
-        self.table = (ctypes.c_size_t * size)()
+        self.first_watched = p.first_constant + len(p.constants)
+        count = sum(1 if isinstance(c, Gradient) else 2 for c in self.cells)  # an array each, and a tensor
+        self.table = (ctypes.c_size_t * (self.first_watched + count + 1))()
         self.address = ctypes.addressof(self.table)
+        last = self.first_watched + count
+        counting = COUNT.format(symbol=p.symbol, first=self.first_watched, last=last, held=HELD)
+        self.library = toolchain.build(p.source + counting, openmp=p.parallel)
+        self.function, self.counting = getattr(self.library, p.symbol), getattr(self.library, f"{p.symbol}_counting")
+        for function in (self.function, self.counting):
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
         memory = np.empty(p.arena + 64, np.uint8)
         start = -memory.ctypes.data % 64
         self.arena = memory[start : start + p.arena]
@@ -225,8 +230,11 @@ class Native:
                 names[f"t{i}"] = cell._tensor
                 tensors.append(cell._tensor)
         names["watched"] = [*self.homes, *tensors]
+        addresses = list(map(id, names["watched"]))
+        self.table[self.first_watched :] = [*addresses, 0]
         del array, tensors
         names["alone"] = sum(map(getrefcount, names["watched"]))
+        self.table[self.first_watched + len(addresses)] = references(addresses)
 
     # --------------------------------------------------------------------------------------------- operations without C
     def show(self, given: Sequence[Any], others: Sequence[Any], results: Sequence[Any]) -> None:
