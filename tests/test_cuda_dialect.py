@@ -1,9 +1,12 @@
 """CUDA C without a GPU: the generated functions run in an emulation, and a CuPy that captures as the real one does."""
 
+import ctypes
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,6 @@ from minigraph.errors import BoundsError
 from minigraph.op import OPS
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the emulation with")
-NVCC = shutil.which("nvcc")
 
 
 @pytest.fixture(scope="session")
@@ -479,17 +481,53 @@ def test_planted_bugs_are_found(cupy, rng, old, new):
 # ------------------------------------------------------------------------------------------- the real compiler
 
 
-@pytest.mark.skipif(NVCC is None, reason="there is no nvcc")
-def test_the_compiler_of_cuda_takes_the_text(cupy, rng, tmp_path):
-    _, run, *_ = train("cuda")
-    x = arrays(rng, (700, 43))[0]
+def by_nvcc(text, folder):
+    """What NVIDIA's compiler says, if it refuses the text."""
+    source = folder / "text.cu"
+    source.write_text(text)
+    command = ["nvcc", "-std=c++17", "-fmad=false", "-ptx", "-o", str(folder / "text.ptx"), str(source)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    return ended.stderr if ended.returncode else ""
+
+
+def nvrtc_libraries():
+    """The run-time compiler that CuPy uses: it comes with `minigraph[cuda13]`, and needs no GPU."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]
+    return [path for folder in folders for path in sorted(folder.glob("**/libnvrtc*.so*"))]
+
+
+def by_nvrtc(text, folder):
+    """The same of the run-time compiler, with the options that CuPy gives it."""
+    *_, nvrtc = [
+        ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL) for path in nvrtc_libraries()
+    ]  # the built-in functions first
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"text.cu", 0, None, None) == 0
+    options = [b"-std=c++17", b"--fmad=false", b"--device-as-default-execution-space", b"-arch=compute_80"]
+    failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.value.decode() if failed else ""
+
+
+@pytest.mark.parametrize(
+    "refused_by",
+    [
+        pytest.param(by_nvcc, marks=pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")),
+        pytest.param(by_nvrtc, marks=pytest.mark.skipif(not nvrtc_libraries(), reason="there is no NVRTC")),
+    ],
+)
+def test_the_compilers_of_cuda_take_the_text(cupy, rng, tmp_path, refused_by):
+    _, run, *_ = train("cuda", steps=1)
+    x, i = arrays(rng, (700, 43))[0], np.arange(5)
 
     def f(x, i):
-        return mg.sum(x * x), mg.softmax(x), mg.max(x, axis=0), mg.any(x > 1.0), mg.take(x, i, axis=0) + float("inf")
+        y = x.astype("float64") // 0.5
+        return mg.sum(x * x), mg.softmax(x), mg.max(x, axis=0), mg.any(x > 1.0), mg.take(x, i, axis=0) + float("inf"), y
 
-    for number, text in enumerate([run.source, both(cupy, f, x, np.arange(5)).source]):
-        path = tmp_path / f"text{number}.cu"
-        path.write_text(text)
-        command = [NVCC, "-std=c++17", "-fmad=false", "-ptx", "-o", str(path.with_suffix(".ptx")), str(path)]
-        ended = subprocess.run(command, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
+    compiled = mg.compile(f)
+    compiled(*[mg.tensor(v, device="cuda") for v in (x, i)])
+    assert not refused_by(run.source, tmp_path) and not refused_by(compiled.source, tmp_path)
+    assert "error" in refused_by(compiled.source.replace("gridDim", "gridDym"), tmp_path)

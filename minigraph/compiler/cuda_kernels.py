@@ -78,8 +78,14 @@ template <class F, class T> static __device__ T block_fold(T x, T start) {
 
 
 def on_device(text: str) -> str:
-    """A C function as a function of the device."""
-    return text.replace("static inline", "static __device__ inline").replace("__builtin_", "")
+    """C as CUDA C, which is C++: functions belong to the device, and there is one `copysign` for each type."""
+    for c, cuda in (
+        ("static inline", "static __device__ inline"),
+        ("__builtin_", ""),
+        ("copysign(0,", "copysign(0.0,"),
+    ):
+        text = text.replace(c, cuda)
+    return text
 
 
 class CudaWriter(Writer):
@@ -260,7 +266,7 @@ class Piece(KernelText):
         self.integer = "int" if max(reach, math.prod(part.axes)) < 1 << 30 else "long long"
 
     def put(self, line: str, n: Tensor | None = None) -> None:
-        super().put(on_device(line) + ("" if n is None else f"  // {note(n)}"))
+        super().put(line if n is None else f"{line}  // {note(n)}")
 
     def pointer(self, base: Tensor) -> str:
         name = self.of.pointer(base)

@@ -18,7 +18,7 @@ from ..graph import Graph, copy_node
 from ..op import Spec, spec_of
 from ..tensor import Tensor
 from ..variable import INPUT, leaf
-from .cuda_kernels import PRELUDE, CudaKernel, CudaWriter, Launch
+from .cuda_kernels import PRELUDE, CudaKernel, CudaWriter, Launch, on_device
 from .expressions import Unsupported
 from .loops import Kernel, View, Views, contiguous, is_view
 from .nested import rounded
@@ -228,7 +228,7 @@ class CudaProgram(NativeProgram):
         parameters = [f"{kind} *{name}" for kind, name in launch.parameters]
         if launch.checks or guarded:
             parameters.append("int *status")
-        text = f"({', '.join(parameters)}) {{\n{GUARD if guarded else ''}{launch.body}\n}}\n"
+        text = f"({', '.join(parameters)}) {{\n{GUARD if guarded else ''}{on_device(launch.body)}\n}}\n"
         if text not in self.kernels:
             ops = [c.split("  ")[0] for c in launch.comments]
             words = ops if len(ops) < 4 else [*ops[:2], ops[-1]]
