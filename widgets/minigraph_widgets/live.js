@@ -1,5 +1,6 @@
-// The module that every live view carries: it fetches the script of the views from the one widget that has it.
-// Kept small on purpose: a saved notebook holds a copy for each view.
+// The module that every live view carries: it registers the view's model on the page, fetches the script of the views
+// from the one widget that has it, and draws the view where it is displayed as a widget, in a box with others.
+// Kept small on purpose: it is sent once for each view.
 async function runtime(model) {
   const carrier = await model.widget_manager.get_model(model.get("_runtime").slice("IPY_MODEL_".length));
   const source = carrier.get("source");
@@ -12,16 +13,23 @@ async function runtime(model) {
   }
   return globalThis.minigraphRuntime;
 }
-function render({ model, el }) {
-  let stop = () => {};
-  const channel = {
+function channel(model) {
+  return {
     get: (name) => model.get(name),
     set: (name, value) => { model.set(name, value); model.save_changes(); },
     on: (name, call) => { model.on(`change:${name}`, call); return () => model.off(`change:${name}`, call); },
     send: (message) => model.send(message),
     onMessage: (call) => { model.on("msg:custom", call); return () => model.off("msg:custom", call); },
   };
-  runtime(model).then((r) => { stop = r.mount(el, channel); }, (error) => { el.textContent = String(error); });
+}
+async function initialize({ model }) {
+  const name = model.get("name");
+  (globalThis.minigraphLive ??= new Map()).set(name, channel(model));
+  (await runtime(model)).connect(name);
+}
+function render({ model, el }) {
+  let stop = () => {};
+  runtime(model).then((r) => { stop = r.mount(el, channel(model)); }, (error) => { el.textContent = String(error); });
   return () => stop();
 }
-export default { render };
+export default { initialize, render };

@@ -31,6 +31,7 @@ from .values import FEW, Summary, number, summary, to_numpy
 from .view import View, to_json
 
 PHASES = ("inputs", "forward", "loss", "backward", "accumulate", "update")
+NOT_FINITE = ("nan", "inf", "-inf")
 LIMIT = 150  # boxes in the drawing of a film
 MAPS = (76.0, 36.0)  # room for two small heat maps in a box: a value and its gradient
 
@@ -58,7 +59,7 @@ class PropagationPlayer(View):
     >>> from minigraph_widgets import PropagationPlayer
     >>> player = PropagationPlayer(lambda w, x: mg.tanh(w * x), 0.5, 2.0)
     >>> player
-    PropagationPlayer: 2 operations, 1 round, 8 steps: inputs, forward, loss, backward, accumulate.
+    PropagationPlayer: 2 operations, 1 round, 7 steps: inputs, forward, loss, backward, accumulate.
     >>> player.film[-1]["say"]
     'Accumulate: the gradient of x is 0.21.'
     """
@@ -231,8 +232,8 @@ class Film:
             phase = "loss"
         come = [a for i in range(len(e.node.inputs)) if (a := self.arrow(k, e.node, i)) is not None]
         said = summary(e.value)
-        bad = [text for key, text in (("nan", "NaN"), ("inf", "infinity")) if said.get("stats", {}).get(key)]
-        bad += [text for text in ("nan", "inf", "-inf") if text in said.get("numbers", ())]
+        bad = sorted({"NaN" if "nan" in str(x) else "infinity" for x in said.get("numbers", ()) if x in NOT_FINITE})
+        bad += [text for key, text in (("nan", "NaN"), ("inf", "infinity")) if said.get("stats", {}).get(key)]
         warning = f" It contains {bad[0]}." if bad else ""
         say = f"{phase.capitalize()}: {self.name(k, e.node)} is {said['text']}.{warning}"
         self.add(phase, self.box(k, e.node), "value", say, value=self.value(e.value), along=come,
@@ -285,16 +286,17 @@ class Film:
                 found.append(formulas.symbol(leaf_name(x)))
         return found
 
-    def formula(self, k: int, node: Tensor) -> str | None:
-        """The operation's formula, with names and, of numbers, with numbers."""
+    def formula(self, k: int, node: Tensor) -> list[str] | None:
+        """The operation's formula, a line with names and, of numbers, one with numbers."""
         names, numbers = self.texts(k, node, False), self.texts(k, node, True)
         latex = formulas.formula(node.op, names, node.attrs) if names is not None else None
         if latex is None:
             return None
+        lines = [latex]
         with_numbers = formulas.formula(node.op, numbers, node.attrs) if numbers is not None else None
-        if with_numbers is not None and node.shape == ():
-            latex += f" = {with_numbers} = {formulas.digits(number(to_numpy(node)[()]))}"
-        return formulas.mathml(latex)
+        if with_numbers is not None and type(node.value) is not tuple and node.shape == ():
+            lines.append(f"= {with_numbers} = {formulas.digits(number(to_numpy(node)[()]))}")
+        return [formulas.mathml(line) for line in lines]
 
     def derivative(self, k: int, e: Event, rule: Event) -> dict[str, Any]:
         """The local derivative with respect to one input: formula, numbers where they are few, and the product."""
@@ -304,8 +306,8 @@ class Film:
         if symbolic is None or names is None:
             return {}
         if r"\bar y" in symbolic or not node.op.elementwise:
-            return {"local": formulas.mathml(rf"\bar{{{names[rule.index]}}} \leftarrow {symbolic}")}
-        latex = rf"\frac{{\partial y}}{{\partial {names[rule.index]}}} = {symbolic}"
+            return {"local": [formulas.mathml(rf"\bar{{{names[rule.index]}}} \leftarrow {symbolic}")]}
+        lines = [rf"\frac{{\partial y}}{{\partial {names[rule.index]}}} = {symbolic}"]
         found: dict[str, Any] = {}
         if node.shape == x.shape and 0 < node.size <= FEW:
             local = self.local(node, rule.index)
@@ -314,13 +316,14 @@ class Film:
                 numbers = self.texts(k, node, True)
                 filled = formulas.derivative(node.op, rule.index, numbers, node.attrs) if numbers is not None else None
                 if filled not in (None, symbolic, text):
-                    latex += f" = {filled}"
-                latex += f" = {formulas.digits(text)}" if symbolic != text else ""
+                    lines.append(f"= {filled} = {formulas.digits(text)}")
+                elif symbolic != text:
+                    lines[0] += f" = {formulas.digits(text)}"
                 product = rf"{formulas.in_brackets(text)} \cdot {formulas.in_brackets(g)} = {formulas.digits(gx)}"
                 found["product"] = formulas.mathml(product)
             else:
                 found["derivative"] = self.value(local)
-        return {"local": formulas.mathml(latex), **found}
+        return {"local": [formulas.mathml(line) for line in lines], **found}
 
     @staticmethod
     def local(node: Tensor, index: int) -> Any:

@@ -135,7 +135,7 @@ def record(fn: Callable, inputs: Sequence[Any], optimizer: Any = None) -> Run:
         optimizer.zero_grad()
         held = {id(v): (v, v.numpy().copy()) for group in optimizer.groups for v in group.parameters}
     try:
-        with mg.record() as run.graph, mg.debug.hooks(watch, Leaves()):
+        with mg.record() as run.graph, mg.debug.hooks(watch, Leaves()), np.errstate(all="ignore"):
             result = fn(*inputs)
             loss = scalar_of(result)
             went_back = any(e.kind == "gradient" for e in watch.events)
@@ -156,7 +156,9 @@ def record(fn: Callable, inputs: Sequence[Any], optimizer: Any = None) -> Run:
     for key, cell in cells.items():
         if cell.grad is not None and key in by_cell and cell.grad is not grads[key]:
             before = None if optimizer is not None else grads[key]
-            run.events.append(Event("accumulate", by_cell[key], copied(cell.grad), before=before and copied(before)))
+            run.events.append(
+                Event("accumulate", by_cell[key], copied(cell.grad), before=None if before is None else copied(before))
+            )
     if optimizer is not None and run.error is None:
         optimizer.step()
         for key, (variable, before) in held.items():

@@ -1,13 +1,14 @@
 """What every view is: a document, drawn by one script, live in a notebook and alone on a page.
 
 A view is made in Python, once: its `document` is plain data, with nothing in it that could change or be freed, and a
-static picture. Three things show it, from the same document and with the same script:
+static picture. What an output holds is HTML and nothing else: static picture, data, and a line of script. So it is the
+same in a notebook, with a kernel or without one, in nbconvert, in Sphinx, and on a page of its own
+(`save("view.html")`); where no script may run, the static picture stays. (A widget's own output says "model not found"
+where there is no kernel, and pages of nbconvert fetch a widget manager from the network for it.)
 
-- a live widget, where there is a kernel: what the reader selects can be read back, and what is too large to be sent
-  along is sent when it is asked for;
-- the `text/html` of the output, for notebooks without a kernel, nbconvert, Sphinx and GitHub, where the static picture
-  stays if no script may run;
-- a page of its own, `save("view.html")`.
+Where there is a kernel, the view is a widget at the same time, which is never displayed: its model registers itself on
+the page under the view's name (`live.js`), and the view connects to it. Then what the reader selects can be read back
+in Python, and what is too large to be sent along is sent when it is asked for.
 
 The script (`static/runtime.js`, built from `widgets/frontend`) is large compared with a document. It therefore travels
 once: as the state of one hidden widget for all live views, and in the output of the first cell that shows a view.
@@ -19,6 +20,7 @@ import functools
 import hashlib
 import json
 import os
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,9 @@ color:CanvasText}}</style>
 """
 
 
+alike: Counter[str] = Counter()  # how many views of this kernel show the same: their names differ by the number
+
+
 class View(anywidget.AnyWidget):
     """Base of all views.
 
@@ -126,15 +131,21 @@ class View(anywidget.AnyWidget):
     Attributes:
         document: what there is to see: `kind`, `title`, `what` (a sentence) and what the kind needs.
         picture: the static picture as HTML; it stays where no script runs.
+        name: of the view on a page; it follows from what the view shows.
     """
 
     _esm = HERE / "live.js"
     document = traitlets.Dict().tag(sync=True)
     picture = traitlets.Unicode().tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
     _runtime = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, document: dict[str, Any], picture: str = "", **traits: Any):
-        super().__init__(document=document, picture=picture, _runtime=f"IPY_MODEL_{runtime().model_id}", **traits)
+        content = hashlib.sha256((to_json(document) + picture).encode()).hexdigest()[:12]
+        alike[content] += 1
+        name = f"mg-{content}" + (f"-{alike[content]}" if alike[content] > 1 else "")
+        carrier = f"IPY_MODEL_{runtime().model_id}"
+        super().__init__(document=document, picture=picture, name=name, _runtime=carrier, **traits)
 
     def reader(self) -> dict[str, Any]:
         """The traits that the reader changes, as they are."""
@@ -143,16 +154,15 @@ class View(anywidget.AnyWidget):
     def fragment(self, carry: bool) -> str:
         """The view as HTML: static picture, data and, if `carry`, the script."""
         data = to_json({"document": self.document, "reader": self.reader()})
-        name = "mg-" + hashlib.sha256((data + self.picture).encode()).hexdigest()[:12]
         picture = self.picture or f"<p>{escape(self.document['what'])}</p>"
         parts = [
-            f'<div class="mgw-view" data-view="{name}">',
+            f'<div class="mgw-view" data-view="{self.name}">',
             f'<div class="mgw-static">{picture}</div>',
             f'<script type="application/json">{data}</script></div>',
         ]
         if carry and script():
             parts.append(f"<script data-minigraph-runtime>{script()}</script>")
-        parts.append(f'<script>(globalThis.minigraphViews??=[]).push("{name}")</script>')
+        parts.append(f'<script>(globalThis.minigraphViews??=[]).push("{self.name}")</script>')
         return "\n".join(parts)
 
     def to_html(self) -> str:
@@ -170,12 +180,7 @@ class View(anywidget.AnyWidget):
             Path(temporary).write_bytes(data)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        live = super()._repr_mimebundle_(**options)
-        data, metadata = live if isinstance(live, tuple) else (live or {}, {})
-        bundle = {**data, "text/plain": repr(self), "text/html": self.fragment(carriers.is_here())}
-        if not script():
-            bundle.pop("application/vnd.jupyter.widget-view+json", None)
-        return bundle, metadata
+        return {"text/plain": repr(self), "text/html": self.fragment(carriers.is_here())}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.document['what']}"

@@ -30,13 +30,15 @@ export function s<K extends keyof SVGElementTagNameMap>(
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** MathML that the Python side has made. It is the only markup that is ever parsed from a document. */
-export function math(markup: string | undefined): Child {
-  if (!markup) return null;
-  const template = document.createElement("template");
-  template.innerHTML = markup;
-  const found = template.content.querySelector("math");
-  return found && h("span", { class: "mgw-math" }, found);
+/** A formula: lines of MathML that the Python side has made. No other markup of a document is ever parsed. */
+export function math(lines: string | string[] | undefined): Child {
+  if (!lines?.length) return null;
+  const parts = [lines].flat().map((markup) => {
+    const template = document.createElement("template");
+    template.innerHTML = markup;
+    return h("span", { class: "mgw-line" }, template.content.querySelector("math"));
+  });
+  return h("span", { class: "mgw-math" }, ...parts);
 }
 
 export function button(label: string, text: string, key: string, call: () => void, more: Record<string, unknown> = {}) {

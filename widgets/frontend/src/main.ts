@@ -4,6 +4,16 @@ import { record, type Channel } from "./channel";
 import { h } from "./dom";
 import { player } from "./player";
 
+interface Started { view: HTMLElement; name: string; stop: () => void }
+// What the page knows, across all copies of this script: it may come once with an output and once with a widget.
+interface Page {
+  minigraphStarted?: Started[];
+  minigraphViews?: string[] | { push(name: string): void };
+  minigraphLive?: Map<string, Channel>;
+  minigraphRuntime?: { mount: Mount; connect(name: string): void; source?: string };
+}
+const page = globalThis as unknown as Page;
+
 type Mount = (root: HTMLElement, channel: Channel) => () => void;
 
 export const VIEWS: Record<string, Mount> = { player };
@@ -26,22 +36,35 @@ export function mount(host: HTMLElement, channel: Channel): () => void {
   };
 }
 
-/** Starts the views of this name that still show their static picture. */
-function start(name: string): void {
-  for (const view of document.querySelectorAll<HTMLElement>(`[data-view="${name}"]:not([data-started])`)) {
+
+/** Starts the views of this name that still show their static picture. An output may be put into the page later than
+    its scripts run, so a view that is not there yet is waited for. */
+function start(name: string, frames = 120): void {
+  const views = document.querySelectorAll<HTMLElement>(`[data-view="${name}"]:not([data-started])`);
+  if (!views.length && frames) requestAnimationFrame(() => start(name, frames - 1));
+  for (const view of views) {
     view.dataset.started = "true";
     const data = JSON.parse(view.querySelector('script[type="application/json"]')!.textContent!);
     const still = view.querySelector<HTMLElement>(".mgw-static")!;
-    const channel = record({ document: data.document, picture: still.innerHTML, ...data.reader });
-    mount(view, channel);
-    still.remove();
+    const live = page.minigraphLive?.get(name);
+    const channel = live ?? record({ document: data.document, picture: still.innerHTML, ...data.reader });
+    const others = (page.minigraphStarted ?? []).filter((s) => s.view.isConnected);
+    page.minigraphStarted = [...others, { view, name, stop: mount(view, channel) }];
+    still.hidden = true;
+  }
+}
+
+/** A model in a kernel has come for views of this name: they go on with it. */
+function connect(name: string): void {
+  for (const started of page.minigraphStarted ?? []) {
+    if (started.name !== name) continue;
+    started.stop();
+    started.stop = mount(started.view, page.minigraphLive!.get(name)!);
   }
 }
 
 styled();
-const page = globalThis as unknown as { minigraphViews?: string[] | { push: typeof start }; minigraphRuntime?: unknown };
 const queue = Array.isArray(page.minigraphViews) ? page.minigraphViews : [];
-page.minigraphViews = { push: start };
-page.minigraphRuntime = { mount };
-// A page may still be loading, and an output may be put into the page only after its scripts have run.
-queueMicrotask(() => queue.forEach(start));
+page.minigraphViews = { push: (name: string) => start(name) };
+page.minigraphRuntime = { mount, connect };
+queueMicrotask(() => queue.forEach((name) => start(name)));

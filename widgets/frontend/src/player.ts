@@ -6,7 +6,7 @@ import { Drawing, type Ends } from "./drawing";
 import { details, inside, type Summary } from "./values";
 
 interface Came { along: Ends | null; value: number }
-interface Part { along: Ends | null; value: number; to: string; local?: string; product?: string; derivative?: number }
+interface Part { along: Ends | null; value: number; to: string; local?: string[]; product?: string; derivative?: number }
 export interface Frame {
   phase: string;
   box: string;
@@ -18,7 +18,7 @@ export interface Frame {
   along?: Ends[];
   came?: Came[];
   parts?: Part[];
-  formula?: string;
+  formula?: string[];
   bad?: boolean;
 }
 interface BoxFacts { title: string; kind: string; about: string; leaf: boolean }
@@ -313,7 +313,8 @@ export function player(root: HTMLElement, channel: Channel): () => void {
 
   function search(next: boolean): void {
     const wanted = find.value.trim().toLowerCase();
-    const matches = Object.keys(boxes).filter((id) => wanted && boxes[id].about.toLowerCase().includes(wanted));
+    const named = Object.keys(boxes).filter((id) => wanted && boxes[id].title.toLowerCase().includes(wanted));
+    const matches = named.length ? named : Object.keys(boxes).filter((id) => wanted && boxes[id].about.toLowerCase().includes(wanted));
     for (const [id, g] of drawing.boxes) g.toggleAttribute("data-found", matches.includes(id));
     if (matches.length) choose(matches[next ? (matches.indexOf(selected) + 1) % matches.length : 0]);
     else if (wanted) status.textContent = `No node mentions “${find.value}”.`;
