@@ -449,6 +449,27 @@ def test_the_backend_is_chosen(cupy, monkeypatch):
     assert f.backend == "numpy"
 
 
+def test_the_program_explains_itself(cupy):
+    _, run, *_ = train("cuda", steps=1)
+    page = run.explain()
+    native = run._last().program.native
+    assert repr(page).startswith("step(x: float32[24, 12], y: int64[24], from_cpu0: float32[]") and "on cuda:0" in page.head
+    assert sum(int(row[1]) for row in page["functions"].rows) == sum(
+        len(s) for s in native.program.segments if type(s) is list
+    )
+    assert {row[0] for row in page["left to CuPy"].rows} == {"matmul"}
+    assert f"{native.captured} captured" in page["CUDA graphs"].note
+    assert "<table>" in page._repr_html_()
+    native.refusal = "NotImplementedError: no"
+    assert "capturing failed: NotImplementedError: no" in run.explain()["CUDA graphs"].note
+
+
+def test_a_program_is_timed_step_by_step(cupy, rng):
+    f = mg.compile(lambda x: mg.tanh(x) * 2.0)
+    x = mg.tensor(arrays(rng, (3, 4))[0], device="cuda")
+    assert [row.name for row in f.profile(x, calls=2).rows] == ["tanh", "multiply"]
+
+
 # ------------------------------------------------------------------------------------------- can the tests fail?
 
 BUGS = {

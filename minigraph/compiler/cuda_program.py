@@ -11,6 +11,7 @@ functions of a step are under way before anybody can look, so those that write v
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, NamedTuple
 
 from ..backend import Device, cpu, device_of, transfer
@@ -110,13 +111,13 @@ def split(graph: Graph) -> Split:
     def in_front(t: Tensor | None) -> bool:
         return t is not None and place_of(t) == cpu
 
-    moved = [n for n in graph.nodes if moves(n)]
+    moved, names = [n for n in graph.nodes if moves(n)], count()
     new: dict[int, Tensor] = {}
     for n in graph.nodes:
         if in_front(n):
             continue
         if moves(n):
-            name = n.name or f"number{len(new)}"
+            name = n.name or f"from_cpu{next(names)}"
             new[id(n)] = leaf(INPUT, here(n.value), {"name": name}, name=name)
         else:
             new[id(n)] = copy_node(n, [new[id(x)] for x in n.inputs])

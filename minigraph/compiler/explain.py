@@ -554,6 +554,12 @@ def explain(program: Any, wanted: str | None = None, reasons: Sequence[str] = ()
     if program.native is None:
         head = f"{g.name}({given}) runs in NumPy: {len(program.executable.order)} operations{times}"
         return Explanation(head, [passes_of(program), *numpy_parts(program, wanted)])
+    if program.backend == "cuda":
+        from .cuda_explain import cuda_parts
+
+        functions = len(program.native.program.kernels)
+        head = f"{g.name}({given}) is {functions} functions on {program.native.device}{times}"
+        return Explanation(head, cuda_parts(program))
     native: NativeProgram = program.native.program
     kinds = Counter(s.kind for s in native.steps)
     head = (f"{g.name}({given}) is one C function: {kinds['kernel']} kernels, {kinds['statement']} other calls, "

@@ -431,7 +431,7 @@ def profile(program: Any, arrays: Sequence[Any], calls: int = 100) -> Profile:
         raise ArgumentError("profile: calls", expected="a positive number of calls", actual=repr(calls))
     views, language = Views(), "numpy"
     with held() as waiting, kept(program.graph):
-        if program.native is not None:
+        if program.backend == "c":
             try:
                 times, language = time_native(program.native, arrays, calls, waiting), "c"
                 steps = [(s.kind, s.node) for s in program.native.program.steps]
