@@ -1,6 +1,8 @@
 """Views of computational graphs for notebooks, and for pages with no kernel."""
 
+from .passes import PassExplorer
 from .player import PropagationPlayer
+from .side import SideBySide
 from .view import View
 
-__all__ = ["PropagationPlayer", "View"]
+__all__ = ["PassExplorer", "PropagationPlayer", "SideBySide", "View"]

@@ -3,6 +3,7 @@ import css from "./style.css";
 import { record, type Channel } from "./channel";
 import { h } from "./dom";
 import { player } from "./player";
+import { side } from "./side";
 
 interface Started { view: HTMLElement; name: string; stop: () => void }
 // What the page knows, across all copies of this script: it may come once with an output and once with a widget.
@@ -35,6 +36,7 @@ export function mount(host: HTMLElement, channel: Channel): () => void {
     root.remove();
   };
 }
+VIEWS.side = side(mount);
 
 
 /** Starts the views of this name that still show their static picture. An output may be put into the page later than
