@@ -20,6 +20,7 @@ from ..op import spec_of
 from ..tensor import Tensor
 from . import convolution, moving, randomness  # noqa: F401  their writers enter themselves into the table
 from .expressions import Unsupported, Writer, c_type
+from .lanes import text_of
 from .loops import DTYPES, Kernel, Views, addressing, contiguous, in_memory, is_item, is_view
 from .memory import Buffer, MemoryPlan, peaks, place
 from .naming import Names
@@ -270,7 +271,7 @@ class NativeProgram:
             if (m is n or not is_view(m)) and not kernel.accepts(m):
                 return None
         writer = Writer()
-        text = KernelText(kernel, outputs, writer, self.threads)
+        text = text_of(kernel, outputs, writer, self.threads)
         try:
             text.text = text.render()
         except Unsupported:
