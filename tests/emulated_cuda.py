@@ -54,7 +54,8 @@ class EmulatedCuda(ModuleType):
     """The module.
 
     Attributes:
-        launches: the names of the functions that have run, in order. replays: how often graphs were launched.
+        launches: the names of the functions that have run, in order. captures, replays: how often graphs were made and
+            launched.
         backwards: whether threads and blocks run from the last to the first.
         edit: a function of the CUDA text that plants a bug.
         refuse_capture: the error that capturing ends with, if any.
@@ -66,7 +67,7 @@ class EmulatedCuda(ModuleType):
         self.launches: list[str] = []
         self.texts: list[str] = []
         self.options: list[tuple[str, ...]] = []
-        self.replays, self.backwards = 0, False
+        self.captures, self.replays, self.backwards = 0, 0, False
         self.edit = lambda text: text
         self.refuse_capture: Exception | None = None
         self.stream = SimpleNamespace(capturing=None, synchronize=lambda: None)  # the current one
@@ -103,6 +104,7 @@ class EmulatedCuda(ModuleType):
                 captured, self.capturing = self.capturing, None
                 if module.refuse_capture is not None:
                     raise module.refuse_capture
+                module.captures += 1
                 return Graph(captured)
 
         class Graph:

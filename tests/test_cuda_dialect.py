@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import minigraph as mg
 from minigraph import backend
 from minigraph.compiler import cuda_kernels, prepare
+from minigraph.compiler.statements import FIRST
 from minigraph.errors import BoundsError
 from minigraph.op import OPS
 
@@ -304,7 +305,8 @@ def test_training_with_adam(cupy):
         close(a, b)
     native = run._last().program.native
     assert native.captured >= 3 and native.refusal is None
-    assert cupy.replays == 5 * native.captured  # everything stays at home: captured once
+    assert cupy.replays == 5 * native.captured
+    assert cupy.captures == 2 * native.captured  # once more when the same inputs came again; then all stays at home
     assert "CuPy  matmul" in run.source and {"rows", "columns", "map"} <= set(shapes_of(run))
 
 
@@ -360,6 +362,19 @@ def test_a_refused_index_changes_nothing(cupy):
             f(mg.tensor([7, 2], device="cuda"))
         np.testing.assert_array_equal(table.numpy(), before)
     assert f(mg.tensor([1, 2], device="cuda")).tolist() == [2, 4]
+
+
+def test_inputs_that_come_again_are_read_where_they_are(cupy):
+    f = mg.compile(lambda x, y: (mg.sum(x * y), x + y))
+    x, *ys = [mg.tensor(np.full(300, i, "float32"), device="cuda") for i in range(1, 5)]
+    native = None
+    for _ in range(2):
+        for y in [*ys, ys[-1], ys[-1], ys[0]]:
+            total, both = f(x, y)
+            assert total.item() == 300 * y[0].item() and both[7].item() == 1 + y[0].item()
+            native = f._last().program.native
+    assert native.table[FIRST] is x.value and native.table[FIRST + 1] is native.inputs[1]
+    assert cupy.captures <= 4
 
 
 def test_inputs_that_are_not_contiguous(cupy, rng):
@@ -453,7 +468,10 @@ def test_the_program_explains_itself(cupy):
     _, run, *_ = train("cuda", steps=1)
     page = run.explain()
     native = run._last().program.native
-    assert repr(page).startswith("step(x: float32[24, 12], y: int64[24], from_cpu0: float32[]") and "on cuda:0" in page.head
+    assert (
+        repr(page).startswith("step(x: float32[24, 12], y: int64[24], from_cpu0: float32[]")
+        and "on cuda:0" in page.head
+    )
     assert sum(int(row[1]) for row in page["functions"].rows) == sum(
         len(s) for s in native.program.segments if type(s) is list
     )

@@ -40,6 +40,11 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
+def shown(cell: Any) -> Any:
+    """What a variable shows: its tensor, or its gradient's array."""
+    return cell.variable._grad if isinstance(cell, Gradient) else cell._tensor
+
+
 class Cuda:
     """A graph, compiled to CUDA C. `cuda(arrays)` takes the arrays of the inputs, reads and assigns the variables of
     the graph, and returns the arrays of the outputs.
@@ -82,6 +87,7 @@ class Cuda:
             self.arena = self.xp.empty(max(p.arena, 1), "uint8")
             self.status = self.xp.zeros(1, "int32")
             self.inputs = [self.xp.empty(t.shape, t.dtype) for t in g.inputs]
+            self.last: list[Any] = [None] * len(g.inputs)  # the inputs of the last call, or False: see `take`
             self.outputs = [self.xp.empty(t.shape, t.dtype) for t in g.outputs]
             self.table.update(enumerate(self.inputs, FIRST))
             self.table.update(enumerate(self.outputs, p.first_root))
@@ -118,13 +124,13 @@ class Cuda:
         settled = self.at_home()
         if not settled:
             self.move()
+        for i, array in enumerate(given):
+            self.take(i, array)
         self.look_at_others()
         if not self.actions:
             self.bind()
-        for mine, array in zip(self.inputs, given, strict=False):
-            mine[...] = array
-        for mine, array in zip(self.inputs[len(given) :], early, strict=False):
-            mine.set(np.asarray(array, order="C"))
+        for i, array in enumerate(early[: self.parts.moving], len(given)):
+            self.inputs[i].set(np.asarray(array, order="C"))
         if self.program.guarded:
             self.status.fill(0)
         for act in self.actions:
@@ -137,18 +143,35 @@ class Cuda:
         kept = iter(early[self.parts.moving :])
         if not settled or self.cleared:
             self.settle()
+            if self.alone < 0:
+                self.alone = sum(map(getrefcount, self.watched))
         found = [next(kept) if in_front else next(results) for in_front in self.parts.outputs]
         if self.front is not None:
             for cell, array in zip(self.front.assigned, kept, strict=True):
                 cell.store(array)
         return found
 
+    def take(self, i: int, array: Any) -> None:
+        """Input number i of a call. It is copied to where launches expect it. One that comes a second time, as data
+        that is the same in all calls does, is read where it is from then on, until another one comes."""
+        entry = FIRST + i
+        if array is self.table[entry]:
+            return
+        if self.last[i] is array and array.flags.c_contiguous:
+            self.table[entry], self.actions = array, []
+            return
+        if self.table[entry] is not self.inputs[i]:
+            self.table[entry], self.last[i], self.actions = self.inputs[i], False, []
+        self.inputs[i][...] = array
+        if self.last[i] is not False:
+            self.last[i] = array
+
     # ------------------------------------------------------------------------------------------------------ variables
     def at_home(self) -> bool:
         """Whether all assigned variables are where this program left them, and nobody else can see those arrays."""
         return (
             self.alone >= 0
-            and all(c._tensor is t for c, t in zip(self.cells, self.tensors, strict=True))
+            and all(shown(c) is t for c, t in zip(self.cells, self.tensors, strict=True))
             and sum(map(getrefcount, self.watched)) == self.alone
         )
 
@@ -171,9 +194,8 @@ class Cuda:
         if self.alone < 0:
             for cell, array in zip(self.cells, self.homes, strict=True):
                 cell.store(array)
-            self.tensors = [c._tensor for c in self.cells]
+            self.tensors = list(map(shown, self.cells))
             self.watched = [*self.homes, *self.tensors]
-            self.alone = sum(map(getrefcount, self.watched))
         for cell in self.cleared:
             cell.store(None)
 
