@@ -34,7 +34,7 @@ from .generated import generated
 from .rewrites import KINDS, Rewrites, nested_graphs
 from .view import View, to_json
 
-LIMIT = 100  # boxes in the drawing of one graph
+LIMIT = 150  # boxes in the drawing of one graph
 OVERVIEW = 40  # boxes where no script runs
 LISTED = 300  # changes of a pass that are listed
 
