@@ -1,8 +1,12 @@
 """The GPU in one command: ``python -m benchmarks.gpu`` runs its tests, measures training steps, and writes both down.
 
 Continuous integration has no GPU, so whoever has one runs this. It needs NumPy, CuPy, pytest and Hypothesis; PyTorch
-with CUDA is measured beside minigraph where it is installed. The tests are those marked ``cuda``, and the family of
-tests of every operation, which takes the GPU where there is one. The result goes to ``benchmarks/results/gpu.md``.
+with CUDA is measured beside minigraph where it is installed. The tests are those marked ``cuda``, among them those of
+the generated CUDA C, and the family of tests of every operation, which takes the GPU where there is one. The result
+goes to ``benchmarks/results/gpu.md``.
+
+Three ways of minigraph are measured: dynamic; compiled, with CuPy called operation by operation (``backend="numpy"``);
+and compiled to CUDA C, of which the page also says how many functions that are, and what is replayed as CUDA graphs.
 
 Steps are told to the GPU without waiting for their results, as in training, and the time is taken when it has finished
 all of a burst. The contenders run in turn, several bursts each, and the median of each is reported.
@@ -44,8 +48,8 @@ class Contender:
     wait: Callable[[Any], None]
 
 
-def minigraph_step(problem: Classification, device: Any, *, compiled: bool = False) -> Step:
-    """The training step of an MLP on a device."""
+def minigraph_step(problem: Classification, device: Any, *, backend: str | None = None) -> Step:
+    """The training step of an MLP on a device; with a backend, compiled."""
     modules: list[mg.nn.Module] = []
     for weight, bias in problem.layers:
         layer = mg.nn.Linear(weight.shape[1], weight.shape[0])
@@ -63,7 +67,7 @@ def minigraph_step(problem: Classification, device: Any, *, compiled: bool = Fal
         optimizer.step()
         return loss
 
-    return partial(mg.compile(step) if compiled else step, x, y)
+    return partial(step if backend is None else mg.compile(step, backend=backend), x, y)
 
 
 def torch_step(problem: Classification, device: Any) -> Step | None:
@@ -102,7 +106,8 @@ def wait_for_torch(device: Any) -> None:
 
 CONTENDERS = (
     Contender("minigraph dynamic", minigraph_step, synchronize),
-    Contender("minigraph compiled", partial(minigraph_step, compiled=True), synchronize),
+    Contender("minigraph compiled, CuPy", partial(minigraph_step, backend="numpy"), synchronize),
+    Contender("minigraph compiled, CUDA C", partial(minigraph_step, backend="cuda"), synchronize),
     Contender("PyTorch eager", torch_step, wait_for_torch),
 )
 WORKLOADS = {
@@ -165,8 +170,20 @@ def run_tests() -> dict[str, tuple[bool, str]]:
     return outcomes
 
 
+def compiled_to(problem: Classification, device: Any) -> str:
+    """One sentence about what the step becomes in CUDA C."""
+    step: Any = minigraph_step(problem, device, backend="cuda")
+    step()
+    page = step.func.explain()
+    return f"{page.head}: {page['CUDA graphs'].note}" if step.func.backend == "cuda" else page.head
+
+
 def report(
-    name: str, about: dict[str, Any], tests: dict[str, tuple[bool, str]], speeds: dict[str, dict[str, float | str]]
+    name: str,
+    about: dict[str, Any],
+    tests: dict[str, tuple[bool, str]],
+    speeds: dict[str, dict[str, float | str]],
+    programs: dict[str, str],
 ) -> str:
     """The page of results."""
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
@@ -184,6 +201,7 @@ def report(
     for workload, times in speeds.items():
         cells = [f"{t * 1e3:.3f} ms" if isinstance(t, float) else t for t in map(times.__getitem__, titles)]
         lines.append(f"| {workload} | {' | '.join(cells)} |")
+    lines += ["", "In CUDA C:", "", *[f"- {workload}: {words}." for workload, words in programs.items()]]
     return "\n".join(lines) + "\n"
 
 
@@ -210,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     tests = run_tests()
     speeds = {title: measure(make(), device, options.rounds, options.seconds) for title, make in WORKLOADS.items()}
-    text = report(*describe(device), tests, speeds)
+    programs = {title: compiled_to(make(), device) for title, make in WORKLOADS.items()}
+    text = report(*describe(device), tests, speeds, programs)
     print(text)
     RESULT.write_text(text, "utf-8")
     wrong = [t for times in speeds.values() for t in times.values() if isinstance(t, str) and t.startswith("wrong")]

@@ -1,4 +1,8 @@
-"""CUDA C without a GPU: the generated functions run in an emulation, and a CuPy that captures as the real one does."""
+"""CUDA C. Without a GPU the generated functions run in an emulation, on a CuPy that captures as the real one does.
+
+Tests that ask for `cupy` run there and, where there is one, on a real GPU, too; those that ask for `emulated` look into
+the emulation.
+"""
 
 import ctypes
 import importlib.util
@@ -15,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigraph as mg
+from benchmarks import gpu
+from benchmarks.problems import mlp
 from minigraph import backend
 from minigraph.compiler import cuda_kernels, prepare
 from minigraph.compiler.statements import FIRST
-from minigraph.errors import BoundsError
+from minigraph.errors import BoundsError, DeviceError
 from minigraph.op import OPS
-
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the emulation with")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,8 @@ def folder(tmp_path_factory):
 
 def installed(monkeypatch, folder):
     """A CuPy that computes on the CPU; the backends afterwards as they were."""
+    if COMPILER is None:
+        pytest.skip("there is no g++ to compile the emulation with")
     module = EmulatedCuda(folder)
     monkeypatch.setattr(backend, "backends", {"cpu": backend.backends["cpu"]})
     monkeypatch.setattr(backend, "only_numpy", True)
@@ -43,8 +49,28 @@ def installed(monkeypatch, folder):
 
 
 @pytest.fixture
-def cupy(monkeypatch, folder):
+def emulated(monkeypatch, folder):
     return installed(monkeypatch, folder)
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.cuda)])
+def cupy(request, monkeypatch, folder):
+    """CuPy: the emulation, or the real one."""
+    if request.param == "emulated":
+        return installed(monkeypatch, folder)
+    module = pytest.importorskip("cupy", reason="CuPy is not installed")
+    monkeypatch.delenv("MINIGRAPH_BACKEND", raising=False)
+    try:
+        backend.device("cuda")
+    except DeviceError as error:
+        pytest.skip(error.what)
+    return module
+
+
+def turned_round(cupy, backwards):
+    """In which order the threads of the emulation run; those of a GPU run as they like."""
+    if isinstance(cupy, EmulatedCuda):
+        cupy.backwards = backwards
 
 
 @pytest.fixture
@@ -63,10 +89,11 @@ def both(cupy, f, *given):
     expected = f(*map(mg.tensor, given))
     there = [mg.tensor(x, device="cuda") for x in given]
     runs = []
-    for cupy.backwards in (False, True):
+    for backwards in (False, True):
+        turned_round(cupy, backwards)
         found = compiled(*there)
         runs.append(found if isinstance(found, tuple) else (found,))
-    assert compiled.backend == "cuda"
+    assert compiled.backend == "cuda" and compiled._last().program.native.refusal is None
     for a, b, c in zip(*runs, expected if isinstance(expected, tuple) else (expected,), strict=True):
         assert str(a.device) == "cuda:0" and a.dtype == c.dtype and a.shape == c.shape
         close(a.numpy(), c.numpy(), a.dtype)
@@ -82,11 +109,11 @@ def shapes_of(compiled):
 # ------------------------------------------------------------------------------------------------- the functions
 
 
-def test_a_map(cupy, rng):
-    f = both(cupy, lambda x, y: mg.tanh(x * y) + mg.exp(-x), *arrays(rng, (7, 300), (300,)))
-    assert shapes_of(f) == ["map"] and len(cupy.launches) == 2
+def test_a_map(emulated, rng):
+    f = both(emulated, lambda x, y: mg.tanh(x * y) + mg.exp(-x), *arrays(rng, (7, 300), (300,)))
+    assert shapes_of(f) == ["map"] and len(emulated.launches) == 2
     assert "tanhf(" in f.source and "// tanh  test_cuda_dialect.py" in f.source
-    assert cupy.options == [("--fmad=false",)]
+    assert emulated.options == [("--fmad=false",)]
 
 
 def test_views_are_read_where_they_lie(cupy, rng):
@@ -305,14 +332,15 @@ def test_training_with_adam(cupy):
         close(a, b)
     native = run._last().program.native
     assert native.captured >= 3 and native.refusal is None
-    assert cupy.replays == 5 * native.captured
-    assert cupy.captures == 2 * native.captured  # once more when the same inputs came again; then all stays at home
+    if isinstance(cupy, EmulatedCuda):
+        assert cupy.replays == 5 * native.captured
+        assert cupy.captures == 2 * native.captured  # once more when the same inputs came again; then all stays at home
     assert "CuPy  matmul" in run.source and {"rows", "columns", "map"} <= set(shapes_of(run))
 
 
 def test_a_step_is_the_same_from_run_to_run(cupy):
     first, *_ = train("cuda")
-    cupy.backwards = True
+    turned_round(cupy, backwards=True)
     second, *_ = train("cuda")
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -364,7 +392,7 @@ def test_a_refused_index_changes_nothing(cupy):
     assert f(mg.tensor([1, 2], device="cuda")).tolist() == [2, 4]
 
 
-def test_inputs_that_come_again_are_read_where_they_are(cupy):
+def test_inputs_that_come_again_are_read_where_they_are(emulated):
     f = mg.compile(lambda x, y: (mg.sum(x * y), x + y))
     x, *ys = [mg.tensor(np.full(300, i, "float32"), device="cuda") for i in range(1, 5)]
     native = None
@@ -374,7 +402,7 @@ def test_inputs_that_come_again_are_read_where_they_are(cupy):
             assert total.item() == 300 * y[0].item() and both[7].item() == 1 + y[0].item()
             native = f._last().program.native
     assert native.table[FIRST] is x.value and native.table[FIRST + 1] is native.inputs[1]
-    assert cupy.captures <= 4
+    assert emulated.captures <= 4
 
 
 def test_inputs_that_are_not_contiguous(cupy, rng):
@@ -414,37 +442,37 @@ def test_random_numbers_are_those_of_the_cpu(cupy):
 # ------------------------------------------------------------------------------------------------- CUDA graphs
 
 
-def test_where_capturing_fails_launches_are_made_one_by_one(cupy):
+def test_where_capturing_fails_launches_are_made_one_by_one(emulated):
     expected, *_ = train("cuda")
-    cupy.refuse_capture = Refused("cudaErrorStreamCaptureUnsupported: not on this driver\nmore")
-    cupy.replays = 0
+    emulated.refuse_capture = Refused("cudaErrorStreamCaptureUnsupported: not on this driver\nmore")
+    emulated.replays = 0
     found, run, *_ = train("cuda")
     native = run._last().program.native
     assert native.refusal == "Refused: cudaErrorStreamCaptureUnsupported: not on this driver"
-    assert native.captured == cupy.replays == 0
+    assert native.captured == emulated.replays == 0
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_one_launch_needs_no_graph(cupy, rng):
-    f = both(cupy, lambda x: mg.sqrt(mg.abs(x)), *arrays(rng, (3,)))
-    assert f._last().program.native.captured == cupy.replays == 0
+def test_one_launch_needs_no_graph(emulated, rng):
+    f = both(emulated, lambda x: mg.sqrt(mg.abs(x)), *arrays(rng, (3,)))
+    assert f._last().program.native.captured == emulated.replays == 0
 
 
-def test_nothing_else_is_called_while_launches_are_captured(cupy):
+def test_nothing_else_is_called_while_launches_are_captured(emulated):
     """The emulation refuses it, as CuPy does: a call of it in the middle of a capture ends up as the reason."""
-    stream = cupy.cuda.Stream(non_blocking=True)
+    stream = emulated.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
         with pytest.raises(NotImplementedError, match="cuBLAS"):
-            cupy.matmul(cupy.ones((2, 2)), cupy.ones((2, 2)))
+            emulated.matmul(emulated.ones((2, 2)), emulated.ones((2, 2)))
     with pytest.raises(RuntimeError, match="legacy"):
-        cupy.cuda.Stream().begin_capture()
+        emulated.cuda.Stream().begin_capture()
 
 
-def test_what_cannot_be_compiled_runs_by_cupy(cupy, monkeypatch):
+def test_what_cannot_be_compiled_runs_by_cupy(emulated, monkeypatch):
     monkeypatch.setattr(prepare, "_noticed", set())
-    cupy.edit = lambda text: text + "!"
+    emulated.edit = lambda text: text + "!"
     f = mg.compile(lambda x: mg.tanh(x) * 2.0)
     with pytest.warns(prepare.NoticeWarning, match="compiling for the GPU failed"):
         found = f(mg.tensor([1.0], device="cuda"))
@@ -452,9 +480,9 @@ def test_what_cannot_be_compiled_runs_by_cupy(cupy, monkeypatch):
     assert f.backend == "numpy"
 
 
-def test_the_backend_is_chosen(cupy, monkeypatch):
+def test_the_backend_is_chosen(emulated, monkeypatch):
     x = mg.tensor([1.0], device="cuda")
-    assert mg.compile(lambda x: x + 1.0)(x).tolist() == [2.0] and cupy.launches
+    assert mg.compile(lambda x: x + 1.0)(x).tolist() == [2.0] and emulated.launches
     f = mg.compile(lambda x: x + 1.0, backend="numpy")
     f(x)
     assert f.backend == "numpy"
@@ -464,7 +492,7 @@ def test_the_backend_is_chosen(cupy, monkeypatch):
     assert f.backend == "numpy"
 
 
-def test_the_program_explains_itself(cupy):
+def test_the_program_explains_itself(emulated):
     _, run, *_ = train("cuda", steps=1)
     page = run.explain()
     native = run._last().program.native
@@ -482,7 +510,14 @@ def test_the_program_explains_itself(cupy):
     assert "capturing failed: NotImplementedError: no" in run.explain()["CUDA graphs"].note
 
 
-def test_a_program_is_timed_step_by_step(cupy, rng):
+def test_the_command_for_gpus_measures_it(emulated):
+    problem, device = mlp(8, (5, 4, 3)), mg.device("cuda")
+    speeds = gpu.measure(problem, device, rounds=1, seconds=0.001)
+    assert all(isinstance(speeds[c.title], float) for c in gpu.CONTENDERS[:3])
+    assert "functions on cuda:0: 4 rows of launches" in gpu.compiled_to(problem, device)
+
+
+def test_a_program_is_timed_step_by_step(emulated, rng):
     f = mg.compile(lambda x: mg.tanh(x) * 2.0)
     x = mg.tensor(arrays(rng, (3, 4))[0], device="cuda")
     assert [row.name for row in f.profile(x, calls=2).rows] == ["tanh", "multiply"]
@@ -500,21 +535,21 @@ BUGS = {
 
 
 @pytest.mark.parametrize(("old", "new"), BUGS.values(), ids=BUGS)
-def test_planted_bugs_are_found(cupy, rng, old, new):
+def test_planted_bugs_are_found(emulated, rng, old, new):
     def f(x):
         return mg.sum(x * x), mg.softmax(x), mg.sum(x * 2.0, axis=0)
 
     x = arrays(rng, (700, 43))[0]
-    both(cupy, f, x)
+    both(emulated, f, x)
 
     def edit(text):
         if old not in text:
             raise LookupError(old)
         return text.replace(old, new)
 
-    cupy.edit = edit
+    emulated.edit = edit
     with pytest.raises(AssertionError):
-        both(cupy, f, x)
+        both(emulated, f, x)
 
 
 # ------------------------------------------------------------------------------------------- the real compiler
@@ -558,7 +593,7 @@ def by_nvrtc(text, folder):
         pytest.param(by_nvrtc, marks=pytest.mark.skipif(not nvrtc_libraries(), reason="there is no NVRTC")),
     ],
 )
-def test_the_compilers_of_cuda_take_the_text(cupy, rng, tmp_path, refused_by):
+def test_the_compilers_of_cuda_take_the_text(emulated, rng, tmp_path, refused_by):
     _, run, *_ = train("cuda", steps=1)
     x, i = arrays(rng, (700, 43))[0], np.arange(5)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -38,7 +39,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "torch_step", lambda problem, device: None)
     about = {"time": "2000-01-01 00:00", "system": "S", "processor": "P", "python": "3", "versions": {"cupy": "14"}}
     monkeypatch.setattr(gpu, "describe", lambda device: ("NVIDIA Example", about))
-    monkeypatch.setattr(gpu, "CONTENDERS", gpu.CONTENDERS[:2])
+    monkeypatch.setattr(gpu, "CONTENDERS", gpu.CONTENDERS[:3])
     return monkeypatch
 
 
@@ -52,7 +53,8 @@ def test_it_writes_the_table(small):
     assert "NVIDIA Example, 2000-01-01 00:00 UTC." in text and "cupy 14" in text
     assert "| some tests | passed | 3 passed |" in text
     row = next(line for line in text.splitlines() if line.startswith("| a small MLP"))
-    assert row.count(" ms |") == 2
+    assert row.count(" ms |") == 3
+    assert "- a small MLP: step(x: float32[8, 5] on strict, y: int64[8] on strict) runs in NumPy" in text
 
 
 def test_tests_that_fail_are_seen(small):
@@ -72,7 +74,7 @@ def test_a_contender_that_computes_something_else_is_not_timed(small):
 def test_a_framework_that_is_missing_is_named():
     speeds = gpu.measure(mlp(8, (5, 4, 3)), mg.device("strict"), rounds=1, seconds=0.001)
     assert speeds["PyTorch eager"] == "not installed" or isinstance(speeds["PyTorch eager"], float)
-    assert all(isinstance(speeds[title], float) for title in ("minigraph dynamic", "minigraph compiled"))
+    assert all(isinstance(speeds[title], float) for title in ("minigraph dynamic", "minigraph compiled, CUDA C"))
 
 
 def test_it_runs_the_tests_for_the_gpu(monkeypatch):
@@ -87,12 +89,14 @@ def test_it_runs_the_tests_for_the_gpu(monkeypatch):
     assert [ok for ok, _ in outcomes.values()] == [True, False]
     assert {words for _, words in outcomes.values()} == {"4 passed in 1 s"}
     marked, family = commands
-    assert any(file.endswith("test_backend.py") for file in marked) and "cuda" in marked
+    assert {"test_backend.py", "test_cuda_dialect.py"} <= {Path(file).name for file in marked} and "cuda" in marked
     assert family[-1].endswith("test_all_ops.py")
 
 
 def test_the_tests_it_runs_can_be_collected_without_the_plugins_of_this_project():
     options = ["-p", "no:nbval", "-p", "no:xdist", *gpu.OPTIONS, "--collect-only", "-m", "cuda"]
-    command = [sys.executable, "-m", "pytest", *options, "tests/test_backend.py"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/test_backend.py", "tests/test_cuda_dialect.py"]
     ended = subprocess.run(command, cwd=gpu.ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0 and "test_a_real_gpu" in ended.stdout, ended.stdout + ended.stderr
+    assert ended.returncode == 0 and "test_a_real_gpu" in ended.stdout and "test_rows[real-10]" in ended.stdout, (
+        ended.stdout + ended.stderr
+    )
