@@ -75,12 +75,13 @@ def digits(text: str) -> str:
 
     >>> from minigraph_widgets.formulas import digits, in_brackets
     >>> digits("-1.5e-07"), digits("nan"), in_brackets("-2"), in_brackets("2")
-    ('-1.5 \\cdot 10^{-7}', '\\mathrm{NaN}', '(-2)', '2')
+    ('{-}1.5 \\cdot 10^{-7}', '\\mathrm{NaN}', '({-}2)', '2')
     """
+    sign, text = ("{-}", text[1:]) if text.startswith("-") else ("", text)  # in braces: a sign, not a difference
     if "e" in text and text[-1].isdigit():
         mantissa, power = text.split("e")
-        return rf"{mantissa} \cdot 10^{{{int(power)}}}"
-    return {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}"}.get(text, text)
+        return rf"{sign}{mantissa} \cdot 10^{{{int(power)}}}"
+    return sign + {"inf": r"\infty", "nan": r"\mathrm{NaN}"}.get(text, text)
 
 
 def in_brackets(text: str) -> str:

@@ -154,8 +154,8 @@ class Film:
 
     # ------------------------------------------------------------------------------------------------------ telling
     def value(self, v: Any) -> int:
-        """The number of a value's summary."""
-        found = summary(v)
+        """The number of a value's summary; of several results, of the first one."""
+        found = summary(v[0] if type(v) is tuple else v)
         key = to_json(found)
         if key not in self.numbers:
             self.numbers[key] = len(self.values)
@@ -231,7 +231,7 @@ class Film:
         if run.loss is not None and e.node is run.loss:
             phase = "loss"
         come = [a for i in range(len(e.node.inputs)) if (a := self.arrow(k, e.node, i)) is not None]
-        said = summary(e.value)
+        said = summary(e.value[0] if type(e.value) is tuple else e.value)
         bad = sorted({"NaN" if "nan" in str(x) else "infinity" for x in said.get("numbers", ()) if x in NOT_FINITE})
         bad += [text for key, text in (("nan", "NaN"), ("inf", "infinity")) if said.get("stats", {}).get(key)]
         warning = f" It contains {bad[0]}." if bad else ""

@@ -74,8 +74,8 @@ class Watch(mg.debug.Hook):
 def copied(g: Any) -> Any:
     """A gradient as it is now: arrays may be added to in place later. (Tensors never change.)"""
     g = getattr(g, "value", g)
-    if type(g) is list:  # of a node with several results; None where nothing has arrived
-        return tuple(np.zeros(()) if x is None else copied(x) for x in g)
+    if type(g) is list:  # of a node with several results: that of the first one that has a gradient
+        return copied(next(x for x in g if x is not None))
     return g.copy() if isinstance(g, np.ndarray) else g
 
 
