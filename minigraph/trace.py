@@ -584,7 +584,7 @@ class Compiled:
     """A function in static mode: what `mg.compile` returns. Call it like the function.
 
     The attributes describe the version used last: `graph` (what was traced), `optimized`, `passes` (each with `before`,
-    `after` and `changes`), `backend` ("c" or "numpy"), `source`, `memory`, `captured` (tensors it closed over, which
+    `after` and `changes`), `backend` ("c", "cuda" or "numpy"), `source`, `memory`, `captured` (tensors it closed over, which
     became constants). `traces` lists every trace so far, with the reason for it.
     """
 
@@ -865,9 +865,9 @@ def compile(
         static_argnames: names of arguments whose values are part of the signature although they are floats or tensors.
         passes: the optimisation passes, in order; those of `minigraph.compiler.default_passes(backend)` unless given,
             `()` for none.
-        backend: "c": one C function for everything; "numpy": a Python function that calls NumPy. Unless given, what
-            the environment variable MINIGRAPH_BACKEND says, or else "c" where there is a C compiler. On another device
-            than the CPU it is always "numpy", which then means that device's library.
+        backend: "c": one C function for everything; "cuda": functions in CUDA C, on a GPU; "numpy": a Python function
+            that calls NumPy, or CuPy. Unless given, what the environment variable MINIGRAPH_BACKEND says, or else "c"
+            where there is a C compiler, and "cuda" where everything is on one GPU.
         memory: a budget for `compiled.memory.peak`, in bytes or as text ("64MB" is 64 million, "64MiB" 64 * 2**20):
             what intermediate results, outputs and new values of variables take together at any time of a call.
             Arguments, the variables' values before the call, constants, and what NumPy needs inside of one operation
