@@ -584,8 +584,8 @@ class Compiled:
     """A function in static mode: what `mg.compile` returns. Call it like the function.
 
     The attributes describe the version used last: `graph` (what was traced), `optimized`, `passes` (each with `before`,
-    `after` and `changes`), `backend` ("c", "cuda", "numpy"), `source`, `memory`, `captured` (tensors it closed over, which
-    became constants). `traces` lists every trace so far, with the reason for it.
+    `after` and `changes`), `backend` ("c", "cuda" or "numpy"), `source`, `memory`, `captured` (tensors it closed over,
+    which became constants). `traces` lists every trace so far, with the reason for it.
     """
 
     def __init__(
