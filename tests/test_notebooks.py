@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(path for path in ROOT.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 BLANK = re.compile(r"^(\w+) = \.\.\.$", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>One solution</summary>.*?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-WRONG = {"answer": "answer = -1.0", "rule": "rule = lambda F, g, y, x: g * y",
+WRONG = {"answer": "answer = -1.0", "around": "around = lambda x: mg.tanh(1.5 * x)",
+         "rule": "rule = lambda F, g, y, x: g * y",
          "leaky_relu": "leaky_relu = lambda x: x", "year": "year = lambda capital, _: (capital, capital)",
          "rewrite": "rewrite = lambda n: n.inputs[0] if n.op.name == 'relu' else n"}  # fmt: skip
 

@@ -307,6 +307,8 @@ def test_every_dependency_has_its_reason():
     extras = project["optional-dependencies"].values()
     required = [*project["dependencies"], *(line for lines in extras for line in lines)]
     names = {re.match(r"[A-Za-z0-9_.-]+(\[ctk\])?", line)[0] for line in required} - {"minigraph"}
+    frontend = json.loads((ROOT / "widgets/frontend/package.json").read_text(encoding="utf-8"))
+    names |= {name for name in {**frontend["dependencies"], **frontend["devDependencies"]} if "@types/" not in name}
     page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
     reasons = dict(re.findall(r"^\| (\S+) \| (.+) \|$", page, re.MULTILINE))
     reasons.pop("package")

@@ -192,8 +192,9 @@ def _box(box: Box, centre: Point) -> Iterator[str]:
             more = ' class="mg-slot"'
         yield f'<text x="{_n(x)}" y="{_n(top - 0.33 * size)}" font-size="{size:g}"{more}>{escape(text)}</text>'
     if box.room[1]:
-        left, (w, h) = x - box.room[0] / 2, box.room
-        yield f'<rect class="mg-room" x="{_n(left)}" y="{_n(top + 2)}" width="{_n(w)}" height="{_n(h - 2)}" fill="none"/>'
+        w, h = box.room
+        place = f'x="{_n(x - w / 2)}" y="{_n(top + 2)}" width="{_n(w)}" height="{_n(h - 2)}"'
+        yield f'<rect class="mg-room" {place} fill="none"/>'
     yield "</g></g>"
 
 
