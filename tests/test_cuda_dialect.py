@@ -287,7 +287,7 @@ def test_operations_of_the_catalogue(cupy, names):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance, err_msg=f"{name} {attrs}")
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=4), data=st.data())
 def test_shapes_and_axes(folder, shape, data):
     axes = data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1).map(lambda s: tuple(sorted(s))))
@@ -427,6 +427,49 @@ def test_empty_arrays_and_matrices_with_batches(cupy, rng):
         return a * 2.0, mg.sum(a, axis=0), mg.tanh(b @ c), b[0, 0] @ c[0, :, 0]
 
     both(cupy, f, *arrays(rng, (0, 3), (4, 2, 5), (4, 5, 3)))
+
+
+def test_gradients_through_a_compiled_function(cupy, rng):
+    x, w = [mg.tensor(a, device="cuda") for a in arrays(rng, (5, 4), (4, 3))]
+    weight = mg.Variable(w, requires_grad=True)
+    f = mg.compile(lambda x: mg.sum(mg.tanh(x @ weight)))
+    f(x).backward()
+    assert f.backend == "cuda"
+    expected = mg.grad(lambda w: mg.sum(mg.tanh(mg.tensor(x.numpy()) @ w)))(mg.tensor(w.numpy()))
+    close(weight.grad.numpy(), expected.numpy())
+
+
+NETWORKS = {
+    "convolution": lambda g: (
+        mg.nn.Sequential(mg.nn.Conv2d(1, 3, 3, generator=g), mg.nn.BatchNorm2d(3), mg.nn.ReLU(), mg.nn.MaxPool2d(2)),
+        (4, 1, 8, 8),
+    ),
+    "attention": lambda g: (mg.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, generator=g), (3, 6, 8)),
+    "dropout": lambda g: (mg.nn.Sequential(mg.nn.RMSNorm(9), mg.nn.SiLU(), mg.nn.Dropout(0.5, generator=g)), (6, 9)),
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+def test_networks(cupy, make):
+    def losses(device, compile):
+        net, shape = make(mg.random.Generator(1))
+        net = net.to(device)
+        optimizer = mg.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        x = mg.tensor(np.random.default_rng(0).standard_normal(shape).astype("float32"), device=device)
+
+        @compile
+        def step(x):
+            loss = mg.mean(net(x) ** 2.0)
+            optimizer.zero_grad()
+            loss.backward()
+            mg.optim.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            return loss
+
+        return [step(x).numpy() for _ in range(3)] + [t.numpy() for t in (*net.parameters(), *net.buffers())]
+
+    for a, b in zip(losses("cuda", mg.compile), losses("cpu", lambda f: f), strict=True):
+        close(a, b, a.dtype)
 
 
 def test_random_numbers_are_those_of_the_cpu(cupy):
