@@ -29,13 +29,13 @@ from minigraph.graph import Graph
 from minigraph.tensor import Tensor
 
 from .compact import Shapes, compact
-from .costs import measured, planned, table
+from .costs import measured, planned, table, tried
 from .generated import generated
 from .rewrites import KINDS, Rewrites, nested_graphs
 from .view import View, to_json
 
 LIMIT = 150  # boxes in the drawing of one graph
-OVERVIEW = 40  # boxes where no script runs
+OVERVIEW = 24  # boxes where no script runs
 LISTED = 300  # changes of a pass that are listed
 
 
@@ -104,11 +104,7 @@ class PassExplorer(View):
         off = message.get("off") if isinstance(message, dict) else None
         if off is None:
             return
-        try:
-            found = self.cost(off, time=True)
-        except Exception as error:  # passes may rely on each other, and may be anybody's: the reader is told
-            found = {"error": f"{type(error).__name__}: {error}"}
-        self.send({"off": sorted(off), **found})
+        self.send({"off": sorted(off), **tried(lambda: self.cost(off, time=True))})
 
 
 def compiled_function(fn: Any, inputs: Sequence[Any]) -> Any:
@@ -250,12 +246,15 @@ class Pipeline:
     def tell_graph(self, d: Drawn, shapes: Shapes) -> dict[str, Any]:
         """A graph: its drawing, or words where it could not be drawn; how large it is; and what each box is."""
         drawing = compact(d.picture, d.layout, shapes) if not d.problem else None
+        notes = [n for n in d.picture.notes if not n.startswith("Folded")]
+        if len(notes) < len(d.picture.notes):
+            notes.append(f"A stack of cards stands for several operations; more than limit={self.limit} opens them.")
         return {
             "drawing": drawing, "words": layered_text(d.picture) if d.problem else "",
             "nodes": len(d.graph.nodes), "bytes": d.plan.without_reuse, "peak": d.plan.peak,
             "titles": [self.text(b.lines[0]) for b in d.picture.boxes],
             "about": [self.text(b.details) for b in d.picture.boxes],
-            "notes": [*d.picture.notes, *([d.problem] if d.problem else [])],
+            "notes": [*notes, *([d.problem] if d.problem else [])],
         }  # fmt: skip
 
     def document(self) -> dict[str, Any]:

@@ -177,11 +177,16 @@ class Rewrites:
         if len(old) > 1:
             return "merged"
         was = [x for n in new if (x := self.was(n)) is not None]
+        if old and new and all(likeness(n) == likeness(old[0]) for n in new):
+            return "added" if self.stays_beside(old[0], new) else "rewritten"  # a copy of it; or it has moved
         if not old or not new or len(was) < len(new):
             return "rewritten"
-        if all(x is old[0] for x in was):  # a copy of it, or itself at another place
-            return "rewritten" if new[0] is old[0] else "added"
         return "removed" if all(self.leads_to(x, old[0]) for x in was) else "merged"
+
+    def stays_beside(self, old: Tensor, new: Sequence[Tensor]) -> bool:
+        """Whether an old node is still there, beside these new ones."""
+        others = [n for n in self.new_alike.get(likeness(old), []) if not any(n is x for x in new)]
+        return any(self.was(n) is old for n in others)
 
     def follow(self, c: Change) -> None:
         old = list({id(x): x for n in c.before for x in self.back(n)}.values())

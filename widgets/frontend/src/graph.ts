@@ -104,7 +104,7 @@ export function graphView(
       svg.style.height = `${height * zoom}px`;
     },
     reveal(wanted) {
-      if (!wanted.length) return;
+      if (!wanted.length || !boxes.length) return;
       const frame = element.getBoundingClientRect();
       const all = wanted.map((i) => boxes[i].getBoundingClientRect());
       const [x, y] = [Math.min(...all.map((r) => r.left)), Math.min(...all.map((r) => r.top))];

@@ -76,7 +76,7 @@ export function passes(root: HTMLElement, channel: Channel): () => void {
   let rows: HTMLElement[] = [];
   let chosen = -1; // the change, or the line of code, that is chosen
   let shown = -1;
-  let costs = new Map<string, Cost>(); // by the passes that are off
+  const costs = new Map<string, Cost>(); // by the passes that are off
 
   // -------------------------------------------------------------------------------------------------- the elements
   const status = h("div", { class: "mgw-status", role: "status", "aria-live": "polite" });
@@ -186,7 +186,7 @@ export function passes(root: HTMLElement, channel: Channel): () => void {
     const kinds = present.map((k) => `${counts![k]} ${k}`).join(", ");
     say(`${pass.name.replaceAll("_", " ")}, pass ${shown + 1} of ${last}: ${graphs[pass.before].nodes} nodes before, ${graphs[pass.after].nodes} after${kinds ? `; nodes ${kinds}` : "; nothing changed"}.`);
     const first = boxesOf(pass, pass.changes.length ? [0] : []);
-    requestAnimationFrame(() => views.forEach((v, i) => v.reveal([...first[i]].slice(0, 1))));
+    requestAnimationFrame(() => views.forEach((v, i) => v.reveal(first[i].size ? [...first[i]].slice(0, 1) : [0])));
   }
 
   function showCode(): void {
@@ -197,8 +197,10 @@ export function passes(root: HTMLElement, channel: Channel): () => void {
     const note = h("span", { class: "mgw-note" }, "click a line for its boxes, a box for its lines");
     main.replaceChildren(side(code.graph, 0, "the graph"), h("section", {}, h("h4", {}, `the ${LANGUAGES[code.language]} made from it `, note), text));
     say(`The generated ${LANGUAGES[code.language]}: ${many(lines.length, "line")} beside the graph of ${many(graphs[code.graph].nodes, "node")}.`);
-    const start = code.links.find(([, , box]) => graphs[code.graph].titles[box] !== undefined)?.[0];
-    if (start !== undefined) requestAnimationFrame(() => scrollTo(Math.max(0, start - 2)));
+    requestAnimationFrame(() => {
+      views[0].reveal([code.links[0]?.[2] ?? 0]);
+      scrollTo(Math.max(0, (code.links[0]?.[0] ?? 0) - 2));
+    });
   }
 
   function say(text: string): void {
@@ -251,6 +253,7 @@ export function passes(root: HTMLElement, channel: Channel): () => void {
       const links = code.links.filter(([, , b]) => b === box);
       const at = links.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, i) => from + i));
       highlight([box], [], at);
+      chosen = at[0] ?? -1;
       if (at.length) scrollTo(Math.min(...at.filter((i) => !/^\s*\/\//.test(lines[i].textContent ?? "")).concat(at.at(-1)!)));
       const where = [...new Set(links.map((l) => l[3]).filter((l) => l !== null))].map((l) => texts[l as number]);
       return say(`${title}: ${at.length ? `lines ${spans(at)}` : "no line of its own: it only looks at memory, or is inside of another"}${where.length ? `; from ${where.join(" and ")}` : ""}.`);
@@ -335,7 +338,8 @@ export function passes(root: HTMLElement, channel: Channel): () => void {
     if (channel.send && !costs.has(key)) channel.send({ off: now });
     const reset = button("turn all passes on", "all on", "", () => channel.set("off", []));
     if (!known || known.error) {
-      const live = channel.send ? "measuring …" : "This page knows what each single pass costs; several at once are compiled in a notebook with a kernel.";
+      const told = doc.costs.alone.length ? "This page knows what each single pass costs" : "The graph is too large to have tried every pass beforehand";
+      const live = channel.send ? "measuring …" : `${told}; a notebook with a kernel compiles it without any of them.`;
       price.append(h("p", {}, h("strong", {}, `Without ${names}: `), known?.error ?? live, " ", reset));
       return;
     }
