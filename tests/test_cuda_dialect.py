@@ -429,6 +429,10 @@ def test_empty_arrays_and_matrices_with_batches(cupy, rng):
     both(cupy, f, *arrays(rng, (0, 3), (4, 2, 5), (4, 5, 3)))
 
 
+def test_results_that_are_constants_or_inputs(cupy, rng):
+    both(cupy, lambda x: (x, x.mT, x * 0.0 + 1.0, mg.grad(lambda x: mg.sum(x))(x)), *arrays(rng, (3, 4)))
+
+
 def test_gradients_through_a_compiled_function(cupy, rng):
     x, w = [mg.tensor(a, device="cuda") for a in arrays(rng, (5, 4), (4, 3))]
     weight = mg.Variable(w, requires_grad=True)

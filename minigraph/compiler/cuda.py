@@ -234,8 +234,7 @@ class Cuda:
             self.calling(segment) if isinstance(segment, Call) else self.launching(segment)
             for segment in self.program.segments
         ]
-        p = self.program
-        self.copies = [(self.table[p.first_root + k], self.look(p.operand_of(root))) for k, root in p.copies]
+        self.copies = [(self.table[entry], self.look(operand)) for entry, operand in self.program.finals]
 
     def calling(self, call: Call) -> Callable[[], None]:
         """An operation by its own code."""

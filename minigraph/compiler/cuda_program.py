@@ -150,11 +150,13 @@ class CudaProgram(NativeProgram):
     Attributes:
         source: the CUDA C text, which begins with the list of segments.
         segments: lists of launches, and calls between them, in order.
+        finals: entries of the table, and what is copied there at the end.
         guarded: whether a kernel may refuse an index.
     """
 
     def __init__(self, graph: Graph):
         self.segments: list[list[Start] | Call] = []
+        self.finals: list[tuple[int, Operand]] = []
         super().__init__(graph, products=False)
 
     @property
@@ -240,8 +242,9 @@ class CudaProgram(NativeProgram):
         return self.kernels[text]
 
     def plan_segments(self) -> list[str]:
-        """Fill `segments`; their list, as comments."""
+        """Fill `segments` and `finals`; the list of segments, as comments."""
         self.segments.clear()
+        self.finals = [(self.first_root + k, self.operand_of(root)) for k, root in self.copies]
         lines = []
         changing = set(range(self.first_root + len(self.graph.outputs), self.first_constant))
         for s in self.steps:
