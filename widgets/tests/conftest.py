@@ -154,11 +154,12 @@ class Notebook:
 
 @pytest.fixture
 def notebook(lab, chromium):
-    """`notebook(*cells, run=True)`: a notebook with these cells, open in JupyterLab, run to the end."""
+    """`notebook(*cells, run=True)`: a notebook with these cells, open in JupyterLab (or, with `app="notebooks"`, in
+    Notebook 7), run to the end."""
     url, token, folder = lab
     opened = []
 
-    def show(*cells, run=True, path=None):
+    def show(*cells, run=True, path=None, app="lab/tree"):
         path = path or folder / f"n{secrets.token_hex(4)}.ipynb"
         if cells:
             kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
@@ -166,7 +167,7 @@ def notebook(lab, chromium):
         context = chromium.new_context(viewport={"width": 1200, "height": 900})
         watched = Watched(context, (url, url.replace("http", "ws")))
         opened.append((context, watched))
-        watched.page.goto(f"{url}/lab/tree/{path.name}?reset&token={token}")
+        watched.page.goto(f"{url}/{app}/{path.name}?reset&token={token}")
         watched.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         watched.page.locator(".jp-Notebook .jp-Cell").first.click()
         found = Notebook(watched, path)

@@ -5,9 +5,18 @@ import subprocess
 import sys
 import urllib.request
 
+import pytest
+
 SETUP = "import minigraph as mg\nfrom minigraph_widgets import PropagationPlayer"
 PLAYER = "player = PropagationPlayer(lambda w, x, b: mg.tanh(w * x + b) ** 2 + x, 0.5, 2.0, -1.5)\nplayer"
 READ = "print(player.step, repr(player.selected))"
+
+
+def end_kernels(lab):
+    url, token, _ = lab
+    for session in json.load(urllib.request.urlopen(f"{url}/api/sessions?token={token}")):
+        request = urllib.request.Request(f"{url}/api/sessions/{session['id']}?token={token}", method="DELETE")
+        urllib.request.urlopen(request)
 
 
 def test_step_by_mouse_and_by_keys_and_read_it_back(notebook):
@@ -49,6 +58,30 @@ def test_two_views_of_one_player_go_together(notebook):
     n.page.wait_for_function("() => document.querySelectorAll('.mgw-player')[1].dataset.step === '13'")
 
 
+def test_it_goes_on_when_its_kernel_ends(notebook, lab):
+    n = notebook(SETUP, PLAYER)
+    view = n.page.locator(".mgw-player[data-ready]")
+    view.wait_for()
+    view.get_by_label("speed").select_option("4")
+    view.get_by_label("play").click()
+    end_kernels(lab)
+    n.page.wait_for_function("() => document.querySelector('.mgw-player').dataset.step === '13'")
+    n.page.locator(".jp-Dialog").wait_for(state="detached")
+    view.get_by_label("first step").click()
+    assert view.get_attribute("data-step") == "0"
+
+
+def test_notebook_7(notebook):
+    pytest.importorskip("notebook", reason="needs notebook, of the extra `test`")
+    n = notebook(SETUP, PLAYER, READ, app="notebooks")
+    view = n.page.locator(".mgw-player[data-ready]")
+    view.wait_for()
+    view.locator(".mgw-canvas").click(position={"x": 5, "y": 5})
+    n.page.keyboard.press("End")
+    assert "the gradient of b is -0.7269" in view.locator(".mgw-status").inner_text()
+    assert n.run(2, READ) == "13 ''"
+
+
 def test_dark_theme(notebook):
     n = notebook(SETUP, PLAYER)
     view = n.page.locator(".mgw-player[data-ready]")
@@ -82,10 +115,7 @@ def test_a_notebook_without_a_kernel_plays(notebook, lab):
     n = notebook(SETUP, PLAYER, PLAYER.replace("0.5", "0.25"))
     n.page.locator(".mgw-player[data-ready]").nth(1).wait_for()
     n.saved_json()
-    url, token, _ = lab
-    for kernel in json.load(urllib.request.urlopen(f"{url}/api/sessions?token={token}")):
-        request = urllib.request.Request(f"{url}/api/sessions/{kernel['id']}?token={token}", method="DELETE")
-        urllib.request.urlopen(request)
+    end_kernels(lab)
     again = notebook(run=False, path=n.path)
     again.page.locator(".mgw-player[data-ready]").nth(1).wait_for()
     again.page.locator(".mgw-player").nth(1).get_by_label("step forward").click()
@@ -114,4 +144,35 @@ def test_the_saved_page_plays_with_the_network_off(notebook, chromium):
     page.locator(".mgw-player[data-ready]").focus()
     page.keyboard.press("End")
     assert "the gradient of b is -0.7269" in page.locator(".mgw-status").inner_text()
+    context.close()
+
+
+def test_sphinx_shows_a_notebook_that_plays(notebook, chromium, tmp_path):
+    n = notebook(SETUP, PLAYER)
+    n.page.locator(".mgw-player[data-ready]").wait_for()
+    n.saved_json()
+    pytest.importorskip("myst_nb", reason="needs myst-nb, of the extra `test`")
+    (tmp_path / "conf.py").write_text(
+        'project = "p"; extensions = ["myst_nb"]; nb_execution_mode = "off"\n'
+        'nb_mime_priority_overrides = [("html", "text/html", 0)]; nb_ipywidgets_js = {}\n'
+    )
+    (tmp_path / "index.ipynb").write_text(n.path.read_text())
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    subprocess.run(command, check=True, capture_output=True)
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    page.locator(".mgw-player[data-ready]").wait_for()
+    page.get_by_label("step forward").click()
+    assert "multiply is 1" in page.locator(".mgw-status").inner_text()
+    context.close()
+
+
+def test_without_scripts_the_static_picture_stays(notebook, chromium):
+    n = notebook(SETUP, PLAYER, "player.save('still.html')")
+    context = chromium.new_context(offline=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((n.path.parent / "still.html").as_uri())
+    assert page.locator(".mgw-static svg.minigraph").is_visible()
+    assert "grad -1.454" in page.locator(".mgw-static").inner_text()
     context.close()
