@@ -63,7 +63,7 @@ def test_it_goes_on_when_its_kernel_ends(notebook, lab):
     view = n.page.locator(".mgw-player[data-ready]")
     view.wait_for()
     view.get_by_label("speed").select_option("4")
-    view.get_by_label("play").click()
+    view.get_by_label("play", exact=True).click()
     end_kernels(lab)
     n.page.wait_for_function("() => document.querySelector('.mgw-player').dataset.step === '13'")
     n.page.locator(".jp-Dialog").wait_for(state="detached")
