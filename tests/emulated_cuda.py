@@ -36,7 +36,7 @@ class CompileException(Exception):
 
 def compiled(text: str, folder: Path) -> ctypes.CDLL:
     """The functions of a text, each with a `launch_` of its own."""
-    names = re.findall(r'extern "C" __global__ void (\w+)', text)
+    names = re.findall(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)', text)
     doors = [f'extern "C" int launch_{n}(int b, int t, void **a, int k, int r) '
              f"{{ return emulation::launch({n}, b, t, a, k, r); }}" for n in names]  # fmt: skip
     whole = "\n".join([f'#include "{HEADER}"', text, *doors])

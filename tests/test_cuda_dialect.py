@@ -17,6 +17,7 @@ import pytest
 from emulated_cuda import COMPILER, EmulatedCuda, Refused, arrays_are_cupys, close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import programs, run
 
 import minigraph as mg
 from benchmarks import gpu
@@ -103,7 +104,7 @@ def both(cupy, f, *given):
 
 def shapes_of(compiled):
     """The kinds of functions in a text, in order."""
-    return re.findall(r"__global__ void k\d+_(\w+?)_", compiled.source)
+    return re.findall(r"__global__ void __launch_bounds__\(\d+\) k\d+_(\w+?)_", compiled.source)
 
 
 # ------------------------------------------------------------------------------------------------- the functions
@@ -299,6 +300,23 @@ def test_shapes_and_axes(folder, shape, data):
 
     with pytest.MonkeyPatch.context() as patch:
         both(installed(patch, folder), f, x)
+
+
+@settings(max_examples=8, deadline=None)
+@given(programs)
+def test_random_programs(folder, program):
+    """Values and gradients of random programs; without the instructions that make tensors on the CPU themselves."""
+    shapes, instructions, seed = program
+    instructions = [i for i in instructions if i[0] not in ("constant", "scan")]
+    rng = np.random.default_rng(seed)
+    f = mg.value_and_grad(lambda *xs: run(instructions, xs), tuple(range(len(shapes))))
+
+    def flat(*xs):
+        value, gradients = f(*xs)
+        return value, *gradients
+
+    with pytest.MonkeyPatch.context() as patch:
+        both(installed(patch, folder), flat, *[rng.uniform(-1, 1, shape).astype("float32") for shape in shapes])
 
 
 # ----------------------------------------------------------------------------------------------------- whole steps

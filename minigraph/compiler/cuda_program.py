@@ -173,7 +173,8 @@ class CudaProgram(NativeProgram):
         if kernel is not None:
             return Step(n, "kernel", tuple([self.outer(n, b) for b in kernel.given]), writes, kernel.checks, kernel)
         self.callbacks.append(n)
-        return Step(n, "callback", tuple(map(self.base, n.inputs)), writes, n.op.name != "matmul")
+        fallible = n.op.name != "matmul" or max(x.ndim for x in n.inputs) > 2  # for those CuPy may have to allocate
+        return Step(n, "callback", tuple(map(self.base, n.inputs)), writes, fallible)
 
     def cuda_kernel(self, n: Tensor) -> CudaKernel | None:
         """The kernel of a node, or None if a part of it has no CUDA C."""
@@ -231,7 +232,8 @@ class CudaProgram(NativeProgram):
         parameters = [f"{kind} *{name}" for kind, name in launch.parameters]
         if launch.checks or guarded:
             parameters.append("int *status")
-        text = f"({', '.join(parameters)}) {{\n{GUARD if guarded else ''}{on_device(launch.body)}\n}}\n"
+        head = f"__launch_bounds__({launch.threads}) NAME({', '.join(parameters)})"
+        text = f"{head} {{\n{GUARD if guarded else ''}{on_device(launch.body)}\n}}\n"
         if text not in self.kernels:
             ops = [c.split("  ")[0] for c in launch.comments]
             words = ops if len(ops) < 4 else [*ops[:2], ops[-1]]
@@ -276,6 +278,7 @@ class CudaProgram(NativeProgram):
         head = [rule, *plan]
         functions = [text.strip() + "\n" for text in self.functions.values()]
         kernels = [
-            f'{self.comments[text]}\nextern "C" __global__ void {name}{text}' for text, name in self.kernels.items()
+            f'{self.comments[text]}\nextern "C" __global__ void {text.replace("NAME", name, 1)}'
+            for text, name in self.kernels.items()
         ]
         return "\n".join(["\n".join(head) + "\n", PRELUDE, *functions, *kernels])
