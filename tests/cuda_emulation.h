@@ -104,4 +104,5 @@ template <class T> T __shfl_xor_sync(unsigned mask, T x, int d) {
 }
 inline float __int_as_float(int i) { float x; std::memcpy(&x, &i, 4); return x; }
 inline double __longlong_as_double(long long i) { double x; std::memcpy(&x, &i, 8); return x; }
+inline uint64_t __umul64hi(uint64_t a, uint64_t b) { return (uint64_t)(((unsigned __int128)a * b) >> 64); }
 inline void atomicOr(int *a, int b) { *a |= b; }

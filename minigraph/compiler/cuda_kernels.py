@@ -107,7 +107,7 @@ class Launch(NamedTuple):
     """One function and how it is started.
 
     Attributes:
-        shape: "map", "rows", "columns", "scatter", "fill" or "finish".
+        shape: "map", "rows", "columns", "scatter", "fill", "finish" or "random" (see `cuda_random`).
         body: the text between the braces. parameters: (type, name) of each. checks: whether it may refuse an index.
         comments: a line for each operation in it.
     """
@@ -203,20 +203,19 @@ class CudaKernel:
         columns = [m for m in wanted if self.column(m)]
         first = [m for m in wanted if not self.column(m)]
         stored = {id(m.node) for m in first if m.role in ("each", "row")}
-        rows: dict[int, Member] = {}
-        for m in columns:
-            for key, x in self.leading_to([m], stored | rows.keys()).items():
-                if x.role == "row":
-                    rows[key] = x
-        self.rows = [m.node for m in rows.values()]  # they are kept in memory for the columns
+        of_rows = {id(m.node): m for m in self.members if m.role == "row"}
+        known = stored | of_rows.keys()
+        read = {id(a.base) for m in columns for x in self.leading_to([m], known).values() for a in x.operands}
+        rows = [m for key, m in of_rows.items() if key in read - stored]  # they are kept in memory for the columns
+        self.rows = [m.node for m in rows]
         for m in wanted:
             fill = self.start_of(m)
             if fill is not None:
                 self.fill(m.node, fill)
         if first or rows:
-            self.launches += Points(self, [*first, *rows.values()]).render()
+            self.launches += Points(self, [*first, *rows]).render()
         for m in columns:
-            self.launches += Column(self, m, stored | rows.keys()).render()
+            self.launches += Column(self, m, known).render()
 
     def start_of(self, m: Member) -> str | None:
         """What a result holds before anything is stored in it, if it must hold something."""
@@ -256,7 +255,8 @@ class Piece(KernelText):
         kept = whole.outputs.keys() | {id(n) for n in whole.rows}
         super().__init__(part, [m.node for key, m in members.items() if key in kept], whole.writer)
         self.of, self.outputs = whole, whole.outputs
-        self.number, self.used = whole.number, dict[str, None]()
+        self.used: dict[str, None] = {}  # the names of its parameters
+        self.open_names: set[str] = set()
         self.plan()
         self.number = whole.number
         accesses = [a for m in self.members for a in (*m.operands, m.place, *m.blocks)]
@@ -306,8 +306,6 @@ class Piece(KernelText):
             self.enter(head(name, math.prod(loop.size for loop in loops)))
             self.decode(loops, name)
 
-    open_names: set[str]
-
     def fold_into(self, m: Member, target: str, value: str) -> None:
         """One more value for a reduction."""
         n, source = m.node, m.operands[0].base.dtype
@@ -339,7 +337,6 @@ class Points(Piece):
     def __init__(self, whole: CudaKernel, targets: Sequence[Member]):
         super().__init__(whole, whole.leading_to(targets, ()))
         self.targets = {id(m.node) for m in targets}
-        self.open_names = set()
         self.totals = [m for m in self.members if self.whole(m)]
         self.length = math.prod(loop.size for loop in self.inner)
         self.by_row = self.kernel.reduced is not None
@@ -527,7 +524,7 @@ class Column(Piece):
 
     def __init__(self, whole: CudaKernel, m: Member, known: Iterable[int]):
         super().__init__(whole, whole.leading_to([m], known))
-        self.m, self.open_names = m, set()
+        self.m = m
         steps = m.place.steps if m.search is None else m.search.start.steps
         axes = range(len(self.kernel.axes))
         accesses: list[Access] = [a for x in self.members for a in x.operands]

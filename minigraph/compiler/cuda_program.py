@@ -20,6 +20,7 @@ from ..op import Spec, spec_of
 from ..tensor import Tensor
 from ..variable import INPUT, leaf
 from .cuda_kernels import PRELUDE, CudaKernel, CudaWriter, Launch, on_device
+from .cuda_random import random
 from .expressions import Unsupported
 from .loops import Kernel, View, Views, contiguous, is_view
 from .nested import rounded
@@ -172,6 +173,10 @@ class CudaProgram(NativeProgram):
         kernel = self.cuda_kernel(n) if type(n.value) is not tuple or n.op is FUSED else None
         if kernel is not None:
             return Step(n, "kernel", tuple([self.outer(n, b) for b in kernel.given]), writes, kernel.checks, kernel)
+        draw = random(n, self.views[n.inputs[0]]) if len(n.inputs) == 1 and type(n.value) is not tuple else None
+        if draw is not None:
+            self.functions |= draw.functions
+            return Step(n, "random", (self.base(n.inputs[0]),), writes, False, draw)
         self.callbacks.append(n)
         fallible = n.op.name != "matmul" or max(x.ndim for x in n.inputs) > 2  # for those CuPy may have to allocate
         return Step(n, "callback", tuple(map(self.base, n.inputs)), writes, fallible)
@@ -257,7 +262,7 @@ class CudaProgram(NativeProgram):
                 results = [(self.where(key), spec_of(v)) for key, v in zip(s.writes, values, strict=True)]
                 self.segments.append(Call(s.node, tuple(map(self.operand_of, s.node.inputs)), tuple(results)))
                 lines.append(f"//   CuPy  {s.node.op.name} {note}{place}".rstrip())
-            elif s.kind == "kernel":
+            elif s.kind != "nothing":
                 if not self.segments or isinstance(self.segments[-1], Call):
                     self.segments.append([])
                     lines.append("//   graph")
