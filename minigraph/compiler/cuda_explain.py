@@ -14,7 +14,8 @@ from .nested import NESTED
 
 SHAPES = (
     "map: a thread for each point; rows: a warp or a block for each row; columns: a thread for each column and chunk; "
-    "scatter: a thread for all points that may meet; finish: partial results put together; random: a thread for eight words"
+    "scatter: a thread for all points that may meet; finish: partial results put together; "
+    "random: a thread for eight words"
 )
 
 

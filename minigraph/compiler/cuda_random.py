@@ -49,8 +49,8 @@ def number_of(n: Tensor) -> tuple[int, str] | None:
 
 
 class CudaRandom:
-    """A draw, or the step of a generator's state, as CUDA C: `launches` and `scratch` as of a `CudaKernel`, and the texts
-    of the `functions` that are called."""
+    """A draw, or the step of a generator's state, as CUDA C: `launches` and `scratch` as of a `CudaKernel`, and the
+    texts of the `functions` that are called."""
 
     checks = False
 
