@@ -129,6 +129,18 @@ def test_a_map_larger_than_its_grid(cupy, rng, monkeypatch):
     assert shapes_of(f) == ["map", "finish"] and "<<<2, 256>>>" in f.source
 
 
+def test_indices_of_large_arrays(cupy, rng, monkeypatch):
+    monkeypatch.setattr(cuda_kernels, "NEAR", 0)
+
+    def f(x, y, i):
+        z = mg.permute_dims(x, (1, 0, 2)) * y
+        scattered = mg.grad(lambda t: mg.sum(mg.take(t, i, axis=0) * 2.0))(x)
+        return z, mg.sum(z), mg.softmax(z), mg.sum(z, axis=(0, 1)), mg.max(z, axis=0), scattered
+
+    compiled = both(cupy, f, *arrays(rng, (40, 30, 20), (30, 1, 1)), rng.integers(0, 40, 9))
+    assert "for (long long" in compiled.source and "for (int i" not in compiled.source
+
+
 @pytest.mark.parametrize("length", [1, 10, 33, 600])
 def test_rows(cupy, rng, length):
     def f(x, y):
@@ -434,10 +446,11 @@ def test_operations_that_cupy_runs(cupy, rng):
     def f(x):
         y = mg.sort(x * 2.0, axis=1)
         values, _ = mg.scan(lambda c, v: (c + v, c * 2.0), x[0], y)
-        return y + 1.0, values, mg.cumulative_sum(x, axis=0), (x @ x.mT)[0]
+        powers = (x.astype("int64") * 3) ** 5 - 1  # of integers: no CUDA C for a part of what is fused
+        return y + 1.0, values, mg.cumulative_sum(x, axis=0), (x @ x.mT)[0], powers, x.astype("float16") * 2.0
 
     compiled = both(cupy, f, *arrays(rng, (6, 5)))
-    assert "CuPy  sort" in compiled.source
+    assert "CuPy  sort" in compiled.source and "CuPy  fused" in compiled.source
 
 
 def test_empty_arrays_and_matrices_with_batches(cupy, rng):

@@ -21,13 +21,15 @@ import numpy as np
 
 from .. import backend
 from ..errors import CompilerError
-from ..graph import Graph
+from ..graph import Graph, substitute
 from ..interrupt import held
 from ..op import explained
+from ..tensor import Tensor
 from ..variable import Gradient
 from .cuda_program import Call, CudaProgram, Operand, Place, Split, Start
 from .loops import contiguous
 from .passes import default_passes, optimize
+from .passes.fuse import FUSED
 from .program import OutOfRange
 from .run import Executable
 from .statements import FIRST
@@ -243,17 +245,23 @@ class Cuda:
         results = [self.memory(place, s.size, s.dtype)[: s.size].reshape(s.shape) for place, s in call.results]
         if n.op.name == "matmul" and min(x.ndim for x in n.inputs) > 1 and n.size:
             return lambda: xp.matmul(*operands, out=results[0])
-        run = n.op.on(xp)
+        run, attrs = n.op.on(xp), n.attrs
+        if n.op is FUSED:  # its constants are on the CPU: see `split`
+            attrs = {"body": substitute(n.attrs["body"], self.there, constants=True)}
 
         def act() -> None:
             try:
-                found = run(*operands, **n.attrs)
+                found = run(*operands, **attrs)
             except Exception as error:
                 raise explained(n.op, n.inputs, n.attrs, error) from None
             for target, array in zip(results, found if type(n.value) is tuple else (found,), strict=True):
                 target[...] = array
 
         return act
+
+    def there(self, n: Tensor) -> Tensor:
+        """A constant on the GPU; other nodes as they are."""
+        return n if n.op is not None or n.is_symbolic else Tensor(self.xp.array(n.value), name=n.name)
 
     def launching(self, starts: Sequence[Start]) -> Callable[[], None]:
         """Launches in a row: a CUDA graph of them, if there are several and it can be had."""

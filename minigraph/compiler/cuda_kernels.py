@@ -32,6 +32,7 @@ ALONE = 1024  # threads of the block that works alone where the domain is small 
 SHORT = 256  # elements of a row up to which a warp does it alone
 FEW = 128  # elements up to which a thread adds up a column alone
 CHUNK = 256  # the most partial sums of a column; a thread adds up 32 elements or more
+NEAR = 1 << 30  # elements up to which indices are ints, which GPUs divide faster than wider ones
 ENOUGH = 1 << 14  # threads that keep a GPU busy
 
 PRELUDE = """#ifdef __CUDACC_RTC__  // the run-time compiler has no headers
@@ -225,7 +226,7 @@ class CudaKernel:
 
     def fill(self, n: Tensor, value: str) -> None:
         size, out = n.size, self.outputs[id(n)]
-        body = [f"  {stride('int' if size < 1 << 31 else 'long long', 'z', size)} {out}[z] = {value};"]
+        body = [f"  {stride('int' if size < NEAR else 'long long', 'z', size)} {out}[z] = {value};"]
         self.launches.append(
             Launch("fill", ((self.types[out], out),), "\n".join(body), blocks_for(size), THREADS, False, (note(n),))
         )
@@ -263,7 +264,7 @@ class Piece(KernelText):
         accesses += [m.search.start for m in self.members if m.search is not None]
         reach = max([a.offset + sum(abs(s) * (n - 1) for s, n in zip(a.steps, part.axes, strict=True))
                      for a in accesses], default=0)  # fmt: skip
-        self.integer = "int" if max(reach, math.prod(part.axes)) < 1 << 30 else "long long"
+        self.integer = "int" if max(reach, math.prod(part.axes)) < NEAR else "long long"
 
     def put(self, line: str, n: Tensor | None = None) -> None:
         super().put(line if n is None else f"{line}  // {note(n)}")
