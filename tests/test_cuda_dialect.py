@@ -449,6 +449,22 @@ def test_empty_arrays_and_matrices_with_batches(cupy, rng):
     both(cupy, f, *arrays(rng, (0, 3), (4, 2, 5), (4, 5, 3)))
 
 
+def test_a_memory_budget(cupy, rng):
+    x, w = arrays(rng, (32, 64), (64, 64))
+    x, w = mg.tensor(x, device="cuda"), mg.tensor(w / 8, device="cuda")
+
+    def deep(x):
+        y = x
+        for _ in range(8):
+            y = mg.sin(mg.tanh(y @ w))
+        return mg.sum(y)
+
+    free, tight = mg.compile(mg.grad(deep)), mg.compile(mg.grad(deep), memory="90kB")
+    expected = free(x).numpy()
+    close(tight(x).numpy(), expected)
+    assert tight.backend == "cuda" and tight.memory.peak <= 90_000 < free.memory.peak
+
+
 def test_results_that_are_constants_or_inputs(cupy, rng):
     both(cupy, lambda x: (x, x.mT, x * 0.0 + 1.0, mg.grad(lambda x: mg.sum(x))(x)), *arrays(rng, (3, 4)))
 

@@ -86,7 +86,7 @@ class Layout(NamedTuple):
     """A graph in the order in which it runs, as the planner of a backend sees it.
 
     Attributes:
-        graph, memory: the graph (for C, with the copies that C needs), and the plan of its memory.
+        graph, memory: the graph (for C and CUDA, with the copies that they need), and the plan of its memory.
         nodes: the operation of each task. problem: what `budget` works with.
         values: {(id of a node, which of its results): number of the value}.
         made_again: for each value, the operation that makes it again, on its own inputs; None where nothing does.
@@ -102,10 +102,14 @@ class Layout(NamedTuple):
 
 def measured(graph: Graph, backend: str) -> MemoryPlan:
     """The plan of a graph's memory."""
-    return native(graph).memory if backend == "c" else numpy_plan(graph)[1]
+    return numpy_plan(graph)[1] if backend == "numpy" else native(graph, backend).memory
 
 
-def native(graph: Graph) -> NativeProgram:
+def native(graph: Graph, backend: str) -> NativeProgram:
+    if backend == "cuda":
+        from ..cuda_program import CudaProgram
+
+        return CudaProgram(graph)
     found = blas.find() is not None
     return NativeProgram(graph, products=found, threads=threads(), passes=default_passes("c"))
 
@@ -139,8 +143,8 @@ def numpy_layout(graph: Graph) -> Layout:
     return Layout(graph, memory, nodes, Problem(tasks, list(map(nbytes, nodes)), recipes, kept), values, made_again)
 
 
-def native_layout(graph: Graph) -> Layout:
-    program = native(graph)
+def native_layout(graph: Graph, backend: str) -> Layout:
+    program = native(graph, backend)
     steps = program.steps
     values = {key: i for i, key in enumerate([key for s in steps for key in s.writes])}
     kept = frozenset(values[key] for t in program.roots if (key := key_of(program.base(t))) in values)
@@ -246,7 +250,7 @@ def rematerialize(memory: int | str, *, backend: str = "numpy") -> Pass:
 
     Args:
         memory: what `compiled.memory.peak` may be at most: the arena, and results outside of it.
-        backend: whose plan is meant, "numpy" or "c".
+        backend: whose plan is meant, "numpy", "c" or "cuda".
 
     Raises:
         ArgumentError: `memory` is not a number of bytes; from the pass: no plan was found that needs so little. It says
@@ -264,7 +268,7 @@ def rematerialize(memory: int | str, *, backend: str = "numpy") -> Pass:
     limit = bytes_of(memory)
 
     def rematerialize(graph: Graph) -> Graph:
-        layout = native_layout(graph) if backend == "c" else numpy_layout(graph)
+        layout = numpy_layout(graph) if backend == "numpy" else native_layout(graph, backend)
         if layout.memory.peak <= limit:
             return Graph(graph.nodes, graph.inputs, graph.outputs, reads=graph.reads, assigns=graph.assigns,
                          name=graph.name)  # fmt: skip
