@@ -1,8 +1,9 @@
 """Views of computational graphs for notebooks, and for pages with no kernel."""
 
+from .memory import MemoryTimeline
 from .passes import PassExplorer
 from .player import PropagationPlayer
 from .side import SideBySide
 from .view import View
 
-__all__ = ["PassExplorer", "PropagationPlayer", "SideBySide", "View"]
+__all__ = ["MemoryTimeline", "PassExplorer", "PropagationPlayer", "SideBySide", "View"]

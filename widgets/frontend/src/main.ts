@@ -2,6 +2,7 @@
 import css from "./style.css";
 import { record, type Channel } from "./channel";
 import { h } from "./dom";
+import { memory } from "./memory";
 import { passes } from "./passes";
 import { player } from "./player";
 import { side } from "./side";
@@ -18,7 +19,7 @@ const page = globalThis as unknown as Page;
 
 type Mount = (root: HTMLElement, channel: Channel) => () => void;
 
-export const VIEWS: Record<string, Mount> = { passes, player };
+export const VIEWS: Record<string, Mount> = { memory, passes, player };
 
 function styled(): void {
   if (document.querySelector("style[data-minigraph-views]")) document.querySelector("style[data-minigraph-views]")!.remove();
