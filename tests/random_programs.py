@@ -199,7 +199,8 @@ def batched(r, a, b):
         case 0:
             return mg.einsum("...ij,...ik->...jk", a, a) * 0.1
         case 1:
-            return mg.vecdot(*fitted(a, with_axis(b))) * 0.2
+            a, b = fitted(a, with_axis(b))
+            return (mg.vecdot(a, b) if a.shape[-1] == b.shape[-1] else mg.sum(a * b, axis=-1)) * 0.2
         case _:
             b = with_axis(b)
             n = min(a.shape[-1], b.shape[0])

@@ -2,10 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minigraph as mg
 from minigraph.compiler import memory
 
 results = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8), st.sampled_from([0, 1, 64, 100, 256, 1000, 5000])))
@@ -61,3 +63,36 @@ def test_short_lives_in_a_long_program():
     offsets, arena = memory.place(lives)
     assert overlaps(lives, offsets, arena) == []
     assert arena <= 1.1 * memory.most_alive(lives)
+
+
+@mg.op
+def as_it_came(xp, x):
+    return x
+
+
+def no_round(x):
+    return mg.while_loop(lambda s: s[0] < 0, lambda s: (s[0] + 1, s[1] * 2), (mg.tensor(0), x))[1]
+
+
+UNTOUCHED = {
+    "a loop without a round": lambda x: no_round(x),
+    "a branch that changes nothing": lambda x: mg.cond(mg.sum(x) < 1e9, lambda t: t, lambda t: t * 2.0, x),
+    "a user's operation": lambda x: as_it_came(x),
+    "both": lambda x: as_it_came(mg.cond(mg.sum(x) < 1e9, lambda t: t, lambda t: t * 2.0, x)[1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", UNTOUCHED)
+@pytest.mark.parametrize("passes", [(), None])
+def test_a_result_that_is_an_operand_keeps_its_memory(how, passes, each_backend):
+    """What an operation returns untouched lies where its operand lies, and nothing else may be written there."""
+
+    def f(x):
+        y = UNTOUCHED[how](mg.tanh(x))
+        for k in range(4):  # results of the same size, which would like the place
+            x = mg.sin(x + 0.5 + k)
+        return mg.sum(x), y * 1.0, y
+
+    x = mg.tensor(np.linspace(-1, 1, 64, dtype="f4"))
+    for want, got in zip(f(x), mg.compile(f, passes=passes)(x), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5, atol=1e-6)

@@ -163,6 +163,13 @@ def owner_of(n: Tensor, owners: dict[int, Tensor]) -> Tensor:
     return owners.get(id(n), n)
 
 
+def may_return_an_input(n: Tensor) -> bool:
+    """Whether the result of an operation may be one of its operands, untouched: what runs a graph or a function of the
+    user can do that (a loop without a round, a branch that changes nothing)."""
+    attrs = (n.attrs or {}).values()
+    return not n.op.builtin or n.op.name == "replayed" or any(isinstance(v, Graph) for v in attrs)
+
+
 def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> MemoryPlan:
     """Plan the memory of `graph` run in `order`. `planned`: ids of the nodes that can be computed into a given buffer.
 
@@ -184,12 +191,19 @@ def plan_memory(graph: Graph, order: Sequence[Tensor], planned: set[int]) -> Mem
         if n.op.view and n.inputs:
             owners[id(n)] = owner_of(n.inputs[0], owners)
     position = {id(n): i for i, n in enumerate(order)}
-    forever = {id(owner_of(n, owners)) for n in graph.roots()}
+    holds: dict[int, set[int]] = {}  # id of a node -> ids of those whose memory its result may be, besides its own
     ends: dict[int, int] = {}
     for i, n in enumerate(order):
-        ends.setdefault(id(owner_of(n, owners)), i)
+        own_key = id(owner_of(n, owners))
+        ends.setdefault(own_key, i)
         for x in n.inputs:
-            ends[id(owner_of(x, owners))] = i
+            key = id(owner_of(x, owners))
+            for used in (key, *holds.get(key, ())):
+                ends[used] = i
+            if own_key == id(n) and may_return_an_input(n):
+                holds.setdefault(own_key, set()).update((key, *holds.get(key, ())))
+    forever = {id(owner_of(n, owners)) for n in graph.roots()}
+    forever |= {key for root in forever for key in holds.get(root, ())}
     last = len(order)
     taken_over: dict[int, Tensor] = {}  # id of a node -> the node whose place it takes
     chain_end: dict[int, int] = {}  # id of the first node of such a chain -> end of the chain
