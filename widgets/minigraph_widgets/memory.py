@@ -33,7 +33,7 @@ from minigraph.tensor import Tensor
 from minigraph.trace import Compiled
 
 from .charts import BLUE, GREEN, PURPLE, RED, Drawing, Frame, linear, ticks
-from .view import View
+from .view import HERE, View
 
 ARENA, RESULT, OWN, VALUE, GRADIENT = range(5)  # where a value lies, or what it is: see `PLACES` in memory.ts
 TRIED = (1 / 2, 3 / 4)  # of the peak: budgets that are tried where none is given
@@ -247,8 +247,12 @@ def kept(planned: Variant) -> Variant:
 
 def step_of(node: Tensor) -> tuple[str, str, str]:
     """The name of a step, its scope, and the user's line."""
-    site = node.site
-    line = "" if site is None or site.in_doctest else f"{site}" + (f": {site.code}" if site.code else "")
+    site = node.site  # what `mg.grad` adds has the line that called the function, which may be one of ours
+    line = (
+        ""
+        if site is None or site.in_doctest or site.file.startswith(str(HERE))
+        else f"{site}" + (f": {site.code}" if site.code else "")
+    )
     return described(node)[0], str(node.scope or ""), line
 
 

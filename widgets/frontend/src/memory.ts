@@ -1,7 +1,6 @@
 // The memory timeline (see memory.py): values as rectangles, steps from left to right, addresses from bottom to top, and
 // below it the bytes that are alive. One chart for each way to use memory, one at a time or all of them on one scale.
 import { scaleLinear } from "d3-scale";
-import { area, curveStepAfter } from "d3-shape";
 import type { Channel } from "./channel";
 import { bytes, choice, fitting, inBytes, many, whenWide, xAxis, yAxis, type Frame } from "./chart";
 import { button, h, keys, s } from "./dom";
@@ -143,8 +142,8 @@ export function memory(root: HTMLElement, channel: Channel): () => void {
       });
     }
     // the curve
-    const line = area<number>().x((_, i) => x(Math.min(i, count))).y0(below.bottom).y1((n) => up(n)).curve(curveStepAfter);
-    svg.append(yAxis(below, up, bytes, "bytes alive", 2), s("path", { class: "mgw-alive", d: line([...v.curve, v.curve.at(-1) ?? 0]) ?? "" }));
+    const outline = v.curve.map((n, i) => `L${x(i)},${up(n)}H${x(i + 1)}`).join("");
+    svg.append(yAxis(below, up, bytes, "bytes alive", 2), s("path", { class: "mgw-alive", d: `M${x(0)},${up(0)}${outline}V${up(0)}Z` }));
     const peak = peakOf(v);
     const anchor = x(peak) > (f.left + f.right) / 2 ? "end" : "start";
     svg.append(
