@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from random_programs import differences, program
 
 import minigraph as mg
 from minigraph import nn, optim
@@ -147,3 +148,8 @@ def test_the_updates_of_all_parameters_are_few_kernels():
 
     fast = compiled(step, X)
     assert 1 <= sum(s.kind == "kernel" and "update" in str(s.node.scope) for s in steps(fast)) <= 5
+
+
+def test_what_is_computed_again_may_have_readers_that_are_gone(monkeypatch):
+    """A random program that could not be compiled once: all that a reader made was computed again itself."""
+    assert differences([program(2973)], monkeypatch, ("-O1",)) == {}

@@ -310,7 +310,8 @@ class Fusion:
                 new[id(n)] = item_of(fused, i, n) if len(outputs) > 1 else fused
                 order[id(new[id(n)])] = new[id(n)]
         rule = "cheap -> computed again where it is needed, not stored"
-        changes += [Change(rule, (n,), tuple([made[u] for u in users])) for n, users in self.again]
+        for n, users in self.again:  # a reader may be gone by now: all that it made is computed again, too
+            changes.append(Change(rule, (n,), tuple([made[u] for u in users if u in made])))
         result = Graph(
             [],
             self.graph.inputs,
