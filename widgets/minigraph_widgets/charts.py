@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
@@ -84,13 +84,13 @@ class Drawing:
         inside = (f"<title>{escape(title)}</title>" if title else "") + escape(text or "")
         self.parts.append(f"<{tag}{pairs}>{inside}</{tag}>" if inside else f"<{tag}{pairs}/>")
 
-    def text(self, x: float, y: float, text: str, anchor: str = "start", **more: object) -> None:
+    def text(self, x: float, y: float, text: str, anchor: str = "start", **more: Any) -> None:
         self.add("text", text, x=x, y=y, text_anchor=anchor, fill="currentColor", **more)
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, colour: str = "currentColor", **more: object) -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, colour: str = "currentColor", **more: Any) -> None:
         self.add("line", x1=x0, y1=y0, x2=x1, y2=y1, stroke=colour, **more)
 
-    def path(self, points: Sequence[tuple[float, float]], colour: str, **more: object) -> None:
+    def path(self, points: Sequence[tuple[float, float]], colour: str, **more: Any) -> None:
         """A line through points."""
         if points:
             d = "M" + "L".join(f"{_short(x)},{_short(y)}" for x, y in points)

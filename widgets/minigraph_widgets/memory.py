@@ -280,7 +280,15 @@ class Watch(mg.debug.Hook):
             for array in map(owner, x.value if type(x.value) is tuple else (x.value,)):
                 key = id(array)
                 if isinstance(array, np.ndarray) and key not in self.held and key not in self.given:
-                    self.given[key] = weakref.ref(array, lambda _, key=key: self.given.pop(key))
+                    self.given[key] = weakref.ref(array, self.forget(key))
+
+    def forget(self, key: int) -> Callable[[Any], None]:
+        """What to do when the array that was known by `key` is gone."""
+
+        def gone(_: Any) -> None:
+            self.given.pop(key)
+
+        return gone
 
     def after(self, node: Any, value: Any) -> None:
         for array in value if type(value) is tuple else (value,):
