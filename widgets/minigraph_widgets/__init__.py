@@ -3,7 +3,8 @@
 from .memory import MemoryTimeline
 from .passes import PassExplorer
 from .player import PropagationPlayer
+from .profile import Profile
 from .side import SideBySide
 from .view import View
 
-__all__ = ["MemoryTimeline", "PassExplorer", "PropagationPlayer", "SideBySide", "View"]
+__all__ = ["MemoryTimeline", "PassExplorer", "Profile", "PropagationPlayer", "SideBySide", "View"]

@@ -5,6 +5,7 @@ import { h } from "./dom";
 import { memory } from "./memory";
 import { passes } from "./passes";
 import { player } from "./player";
+import { profile } from "./profile";
 import { side } from "./side";
 
 interface Started { view: HTMLElement; name: string; stop: () => void }
@@ -19,7 +20,7 @@ const page = globalThis as unknown as Page;
 
 type Mount = (root: HTMLElement, channel: Channel) => () => void;
 
-export const VIEWS: Record<string, Mount> = { memory, passes, player };
+export const VIEWS: Record<string, Mount> = { memory, passes, player, profile };
 
 function styled(): void {
   if (document.querySelector("style[data-minigraph-views]")) document.querySelector("style[data-minigraph-views]")!.remove();
