@@ -121,8 +121,12 @@ class Notebook:
 
     def run_all(self):
         self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_text("Run All Cells", exact=True).click()
+        for _ in range(4):  # on a busy machine, a menu can open before it can act
+            self.page.get_by_role("menuitem", name="Run", exact=True).click()
+            self.page.get_by_text("Run All Cells", exact=True).click()
+            self.page.wait_for_timeout(2000)
+            if any(c in "".join(self.page.locator(".jp-InputPrompt").all_inner_texts()) for c in "*123456789"):
+                break
         self.idle()
 
     def idle(self):
