@@ -108,10 +108,12 @@ def document(p: Measured) -> dict[str, Any]:
 
 def told(r: Row) -> dict[str, Any]:
     site = r.node.site
-    line = "" if site is None or site.in_doctest or site.file.startswith(str(HERE)) else str(site)
+    line = ""
+    if site is not None and not site.in_doctest and not site.file.startswith(str(HERE)):
+        line = f"{site}: {site.code}" if site.code else str(site)
     return {
         "number": r.number, "name": r.name, "kind": r.kind, "result": r.result, "scope": str(r.node.scope or ""),
-        "line": line + (f": {site.code}" if line and site.code else ""), "members": list(r.members),
+        "line": line, "members": list(r.members),
         "best": rounded(r.best), "median": rounded(r.median), "share": rounded(r.share), "flops": r.flops,
         "read": r.read, "written": r.written, "least": None if r.least is None else rounded(r.least),
         "double": is_double(r),
