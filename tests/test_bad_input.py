@@ -25,6 +25,7 @@ from minigraph.errors import (
     ShapeError,
     TraceError,
 )
+from minigraph.ops.index import Key, Slot
 
 F = mg.nn.functional
 
@@ -235,6 +236,11 @@ w = mg.ones((3, 2, 3, 3))
     (lambda: mg.topk(x, "a"), DTypeError, "topk", "k"),
     (lambda: mg.take(x, mg.tensor([5]), axis=0), BoundsError, "take", "5", "size 2"),
     (lambda: mg.take(x, mg.tensor([0.5]), axis=0), DTypeError, "take", "integer"),
+    (lambda: F.cross_entropy(x, n, label_smoothing=np.ones(0)), ArgumentError, "cross_entropy", "label_smoothing"),
+    (lambda: mg.embedding(n, mg.ones((4, 2)), padding_idx="a"), DTypeError, "embedding", "padding_idx", "integer"),
+    (lambda: F.rms_norm(mg.ones(3), 3, eps=mg.ones(2)), DTypeError, "rms_norm", "eps", "number"),
+    (lambda: mg.scatter_add(1.0, shape=3, key=True), ArgumentError, "scatter_add", "Key", "bool True"),
+    (lambda: mg.scatter_add(1.0, n, shape=3, key=Key((Slot(1),))), ArgumentError, "scatter_add", "slot"),
     (lambda: mg.take_along_axis(x, n, axis=0), ShapeError, "take_along_axis"),
     (lambda: mg.cross_entropy(x, mg.tensor([0, 3])), BoundsError, "cross_entropy", "label", "3"),
     (lambda: mg.cross_entropy(x, mg.tensor([0, -1])), BoundsError, "cross_entropy", "-1"),

@@ -234,7 +234,8 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
         need_float("rms_norm", "x", spec_of(x.value))
     axes = tuple(range(x.ndim - len(last), x.ndim))
     square = mean(x * x, axis=axes, keepdims=True)
-    y = x * (1.0 / sqrt(square + (float(np.finfo(x.dtype).eps) if eps is None else eps)))
+    eps = float(np.finfo(x.dtype).eps) if eps is None else number("rms_norm", "eps", eps)
+    y = x * (1.0 / sqrt(square + eps))
     return scaled(y, weight, None, last)
 
 
@@ -301,10 +302,10 @@ def cross_entropy(
     >>> mg.nn.functional.cross_entropy(logits, mg.tensor([1, -100]), ignore_index=-100)
     tensor(0.69314..., dtype=float32)
     """
-    if weight is None and ignore_index is None and not label_smoothing:
-        return _cross_entropy(logits, labels, reduction=reduction)
     if not 0 <= number("cross_entropy", "label_smoothing", label_smoothing) <= 1:
         raise ArgumentError("cross_entropy: label_smoothing", expected="0 to 1", actual=f"{label_smoothing}")
+    if weight is None and ignore_index is None and not label_smoothing:
+        return _cross_entropy(logits, labels, reduction=reduction)
     need_reduction("cross_entropy", reduction)
     logits, labels = lift(logits), lift(labels)
     axis = min(1, logits.ndim - 1)

@@ -499,6 +499,23 @@ SCATTER_ADD = Op(
 )
 
 
+def _need_key(name: str, key: Any, count: int) -> Key:
+    """`key`, which holds a slot for each of `count` index tensors; or the error that says so."""
+    if type(key) is not Key:
+        raise ArgumentError(
+            f"{name}: key says where the index tensors stand",
+            expected="a minigraph.ops.index.Key",
+            actual=f"{type(key).__name__} {key!r:.60}",
+            remedy="leave it out, and the index tensors select from the first axes",
+        )
+    slots = sorted([e.k for e in key.items if type(e) is Slot])
+    if slots != list(range(count)):
+        raise ArgumentError(
+            f"{name}: key {key!r} must hold a slot for each index tensor", expected=f"{count}", actual=f"{len(slots)}"
+        )
+    return key
+
+
 def scatter_add(values: Any, *indices: Any, shape: Any, key: Key | None = None) -> Tensor:
     """Zeros of `shape`, with `values` added at the places given by `indices`; values for the same place add up.
 
@@ -522,7 +539,7 @@ def scatter_add(values: Any, *indices: Any, shape: Any, key: Key | None = None) 
     for k, i in enumerate(places):
         need_integer("scatter_add", f"indices[{k}]", spec_of(i.value))
     shape = shape_tuple("scatter_add", shape)
-    key = key or _leading(places)
+    key = _leading(places) if key is None else _need_key("scatter_add", key, len(places))
     block = layout("scatter_add", shape, key.items, [i.shape for i in places])[0]
     if values.shape != block:
         values = bind(BROADCAST_TO, values, shape=block)

@@ -15,7 +15,7 @@ from ..autodiff import stop_gradient
 from ..errors import ArgumentError, BoundsError, ShapeError
 from ..op import Op, Spec, spec_of
 from ..tensor import Tensor, bind, lift, lift_all
-from .common import need_float, need_integer, number
+from .common import integer, need_float, need_integer, number
 from .elementwise import where
 from .shape import reshape
 from .special import (
@@ -113,7 +113,7 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Tens
     if padding_idx is None:
         return y
     n = table.shape[0]
-    if not -n <= padding_idx < n:
+    if not -n <= integer("embedding", "padding_idx", padding_idx) < n:
         raise ArgumentError("embedding: padding_idx", expected=f"{-n} to {n - 1}", actual=f"{padding_idx}")
     return where(reshape(i == padding_idx % n, (*i.shape, 1)), stop_gradient(y), y)
 

@@ -171,6 +171,8 @@ def notebook(lab, chromium):
         context = chromium.new_context(viewport={"width": 1200, "height": 900})
         watched = Watched(context, (url, url.replace("http", "ws")))
         opened.append((context, watched))
+        dialog = watched.page.locator(".jp-Dialog .jp-mod-accept")  # which kernel? a person says: that one
+        watched.page.add_locator_handler(dialog, lambda accept: accept.first.click())
         watched.page.goto(f"{url}/{app}/{path.name}?reset&token={token}")
         watched.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         watched.page.locator(".jp-Notebook .jp-Cell").first.click()
