@@ -1,10 +1,21 @@
 """Views of computational graphs for notebooks, and for pages with no kernel."""
 
+from .explorer import GraphExplorer
 from .memory import MemoryTimeline
 from .passes import PassExplorer
 from .player import PropagationPlayer
 from .profile import Profile
 from .side import SideBySide
+from .training import Training
 from .view import View
 
-__all__ = ["MemoryTimeline", "PassExplorer", "Profile", "PropagationPlayer", "SideBySide", "View"]
+__all__ = [
+    "GraphExplorer",
+    "MemoryTimeline",
+    "PassExplorer",
+    "Profile",
+    "PropagationPlayer",
+    "SideBySide",
+    "Training",
+    "View",
+]

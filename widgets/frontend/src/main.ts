@@ -2,11 +2,13 @@
 import css from "./style.css";
 import { record, type Channel } from "./channel";
 import { h } from "./dom";
+import { explorer } from "./explorer";
 import { memory } from "./memory";
 import { passes } from "./passes";
 import { player } from "./player";
 import { profile } from "./profile";
 import { side } from "./side";
+import { training } from "./training";
 
 interface Started { view: HTMLElement; name: string; stop: () => void }
 // What the page knows, across all copies of this script: it may come once with an output and once with a widget.
@@ -20,7 +22,7 @@ const page = globalThis as unknown as Page;
 
 type Mount = (root: HTMLElement, channel: Channel) => () => void;
 
-export const VIEWS: Record<string, Mount> = { memory, passes, player, profile };
+export const VIEWS: Record<string, Mount> = { explorer, memory, passes, player, profile, training };
 
 function styled(): void {
   if (document.querySelector("style[data-minigraph-views]")) document.querySelector("style[data-minigraph-views]")!.remove();
