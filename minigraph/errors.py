@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-NOT_THE_USER = (  # what may stand between the user's line and ours
+NOT_THE_USER: tuple[str, ...] = (  # what may stand between the user's line and ours
     PACKAGE, os.path.dirname(np.__file__) + os.sep, contextlib.__file__, functools.__file__, "<frozen", "<minigraph",
 )  # fmt: skip
 
@@ -65,6 +65,16 @@ def user_site() -> Site | None:
             return Site(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return None
+
+
+def overlook(directory: str) -> None:
+    """Let a package that is built on minigraph stand between the user's line and ours, as NumPy does.
+
+    Args:
+        directory: of the package. Sites are looked for outside it from now on.
+    """
+    global NOT_THE_USER
+    NOT_THE_USER = (*NOT_THE_USER, os.path.join(directory, ""))
 
 
 class MinigraphError(Exception):

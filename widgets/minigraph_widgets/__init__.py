@@ -1,5 +1,9 @@
 """Views of computational graphs for notebooks, and for pages with no kernel."""
 
+from pathlib import Path
+
+from minigraph.errors import overlook
+
 from .explorer import GraphExplorer
 from .memory import MemoryTimeline
 from .passes import PassExplorer
@@ -19,3 +23,5 @@ __all__ = [
     "Training",
     "View",
 ]
+
+overlook(str(Path(__file__).parent))

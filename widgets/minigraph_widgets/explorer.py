@@ -63,7 +63,7 @@ class GraphExplorer(View):
     >>> explorer = GraphExplorer(mg.nn.Linear(3, 2), np.ones((4, 3), "float32"))
     >>> explorer
     GraphExplorer: 1 operation, 1 input, 2 variables.
-    >>> explorer.selected = "linear"
+    >>> explorer.selected = "Linear.linear"
     >>> explorer.node.shape
     (4, 2)
     """

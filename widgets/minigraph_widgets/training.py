@@ -330,7 +330,7 @@ def as_number(name: str, step: int, v: Any) -> float:
         raise ArgumentError(
             f"Training.log: {name} in step {step}", expected="a number",
             actual=type(v).__name__ if shape is None else f"an array of shape {tuple(shape)}",
-            remedy=f"log its mean: {name}={name}.mean()" if shape else None,
+            remedy=f"log its mean: {name}={name}.mean()" if shape else "",
         ) from error  # fmt: skip
 
 

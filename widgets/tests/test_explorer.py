@@ -1,6 +1,7 @@
 """The graph explorer's document against the graph it is about."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -256,3 +257,8 @@ def test_any_nesting_of_scopes_is_a_tree(program):
     assert sorted(leaves_of(tree)) == list(range(len(told)))
     operations = [k for k in leaves_of(tree) if told[k]["kind"] == "op"]
     assert operations == sorted(operations)  # groups are contiguous stretches, so folded drawings have no cycle
+
+
+def test_a_module_shown_directly_was_called_by_the_line_that_shows_it():
+    view, line = GraphExplorer(mg.nn.Linear(4, 2), X), sys._getframe().f_lineno
+    assert next(n for n in facts(view) if n["op"] == "linear")["site"].startswith(f"test_explorer.py:{line} ")
