@@ -29,7 +29,10 @@ WRONG = {"answer": "answer = -1.0", "around": "around = lambda x: mg.tanh(1.5 * 
          "leaky_relu": "leaky_relu = lambda x: x", "year": "year = lambda capital, _: (capital, capital)",
          "rewrite": "rewrite = lambda n: n.inputs[0] if n.op.name == 'relu' else n",
          "unstretch": 'unstretch = lambda g, shape: g.sum(axis=tuple(range(g.ndim - len(shape))))',
-         "subscripts": 'subscripts = "bqd,bkd->bkq"'}  # fmt: skip
+         "subscripts": 'subscripts = "bqd,bkd->bkq"',
+         "lambert_rule": "lambert_rule = lambda F, g, y, x: g / F.exp(y)",
+         "needed": 'needed = ("x",)',
+         "through": "through = lambda F, g, y, x: 0 * g"}  # fmt: skip
 
 
 def cells(path):
