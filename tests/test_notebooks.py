@@ -32,7 +32,10 @@ WRONG = {"answer": "answer = -1.0", "around": "around = lambda x: mg.tanh(1.5 * 
          "subscripts": 'subscripts = "bqd,bkd->bkq"',
          "lambert_rule": "lambert_rule = lambda F, g, y, x: g / F.exp(y)",
          "needed": 'needed = ("x",)',
-         "through": "through = lambda F, g, y, x: 0 * g"}  # fmt: skip
+         "through": "through = lambda F, g, y, x: 0 * g",
+         "safe_lengths": "safe_lengths = lengths",
+         "culprit": 'culprit = "divide"',
+         "honest_error": "honest_error = squared_error"}  # fmt: skip
 
 
 def cells(path):
