@@ -35,7 +35,10 @@ WRONG = {"answer": "answer = -1.0", "around": "around = lambda x: mg.tanh(1.5 * 
          "through": "through = lambda F, g, y, x: 0 * g",
          "safe_lengths": "safe_lengths = lengths",
          "culprit": 'culprit = "divide"',
-         "honest_error": "honest_error = squared_error"}  # fmt: skip
+         "honest_error": "honest_error = squared_error",
+         "cheapest": "cheapest = 10 * 100 * 50 + 100 * 5 * 50",
+         "turned_round": "turned_round = lambda node: node",
+         "unlucky": "unlucky = 2.0"}  # fmt: skip
 
 
 def cells(path):
